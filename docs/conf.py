@@ -1,0 +1,25 @@
+"""Sphinx configuration."""
+
+from importlib.metadata import version as installed_version
+
+project = "dask_taskrunner"
+author = copyright = "dask_taskrunner developers"
+release = version = installed_version("dask-taskrunner")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"dask_taskrunner {version}"
+
+napoleon_google_docstring = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+nitpick_ignore_regex = [
+    # Others' objects: no inventory of theirs can be fetched where the documentation is built.
+    ("py:.*", r"(?!dask_taskrunner\b).*"),
+]

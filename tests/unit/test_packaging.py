@@ -1,0 +1,106 @@
+"""The package as it is installed: its names, its cost to import, its bounds, its proportions."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import dask_taskrunner
+
+CHECKOUT = Path(__file__).parents[2]
+SOURCES = sorted((CHECKOUT / "dask_taskrunner").rglob("*.py"))
+
+#: Names of `api.md` that belong to this version.
+PUBLIC = {
+    "BoundTask",
+    "DaskTaskRunner",
+    "Edge",
+    "Flow",
+    "FlowRun",
+    "FunctionTask",
+    "Parameter",
+    "Task",
+    "TaskRun",
+    "TaskRunner",
+    "cache_validators",
+    "context",
+    "exceptions",
+    "exponential",
+    "get_client",
+    "signals",
+    "states",
+    "task",
+    "testing",
+    "triggers",
+}
+
+#: What draws, parses command lines or tells the time in words is paid for when it is used.
+LATE = ["IPython", "bokeh", "click", "graphviz", "numpy", "pandas", "pendulum", "rich"]
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_all_names_everything_that_the_package_offers():
+    assert set(dask_taskrunner.__all__) >= PUBLIC
+    for name in dask_taskrunner.__all__:
+        assert hasattr(dask_taskrunner, name)
+
+
+def test_all_is_sorted_and_without_doubles():
+    assert list(dask_taskrunner.__all__) == sorted(set(dask_taskrunner.__all__))
+
+
+def test_no_module_has_the_name_of_something_that_is_exported_from_it():
+    modules = {"cache_validators", "exceptions", "signals", "states", "testing", "triggers"}
+    named_like_modules = {path.stem for path in SOURCES} & set(dask_taskrunner.__all__)
+    assert named_like_modules <= modules
+
+
+def test_import_loads_nothing_that_only_some_runs_need():
+    baseline = "import distributed"
+    loaded = "import sys; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    theirs = run_python(f"{baseline}; {loaded}").split()
+    ours = run_python(f"{baseline}; import dask_taskrunner; {loaded}").split()
+    assert [name for name in LATE if name in ours and name not in theirs] == []
+
+
+def test_version_is_the_distributions():
+    assert dask_taskrunner.__version__ == importlib.metadata.version("dask-taskrunner")
+
+
+def test_mindeps_are_the_lower_bounds():
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    constraints = [
+        line.replace("==", ">=")
+        for line in (CHECKOUT / "tests/mindeps.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert constraints == project["dependencies"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_a_file_a_class_and_a_function_fit_their_measure(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            assert node.end_lineno - node.lineno < 250, node.name
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 40, node.name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_a_file_says_first_what_lives_in_it(path):
+    text = path.read_text()
+    assert not text.strip() or ast.get_docstring(ast.parse(text))
