@@ -1,0 +1,133 @@
+"""The text of a failed flow run: what failed by itself, and what did not run because of it.
+
+The text is made of plain data, so that a report, a log and an exception say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dask_taskrunner.view.text import format_some
+
+#: So many failed task runs are told of one by one; the rest are named, so many again.
+_TOLD = 20
+#: Attempts stand in one column, behind messages of up to this width.
+_MESSAGE_WIDTH = 36
+_FRAME = "  File "
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task run that failed by itself."""
+
+    slug: str
+    #: ``TypeName: text``, or ``Crashed: text``; only its first line is shown.
+    message: str
+    #: Which attempt was the last, and how many there could have been; None where no body failed.
+    attempt: tuple[int, int] | None = None
+    #: The address of the worker; empty where it is not known, or the message names it.
+    worker: str = ""
+    #: One line for each argument of the failed attempt, by name.
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    #: From the user's first frame on.
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """A task run that did not run because of others."""
+
+    slug: str
+    #: Why; those with the same reason share a line.
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReport:
+    """What is to be told of a failed flow run."""
+
+    flow_name: str
+    run_name: str
+    #: How many task runs the flow run has.
+    total: int
+    #: Root causes first.
+    failed: Sequence[Failure] = ()
+    not_run: Sequence[NotRun] = ()
+
+
+def failure_text(report: FailureReport) -> str:
+    """Write what failed, one task run after the other, and what did not run because of it.
+
+    Parameters
+    ----------
+    report : FailureReport
+        At most 20 of its failures are told of at length; what is left out is counted.
+
+    Returns
+    -------
+    str
+        Several lines, without a line break at the end.
+    """
+    told = report.failed[:_TOLD]
+    width = max((len(failure.slug) for failure in told), default=0)
+    lines = [_headline(report)]
+    for failure in told:
+        lines += _failure_lines(failure, width)
+    if more := [failure.slug for failure in report.failed[_TOLD:]]:
+        lines.append(f"  failed as well: {format_some(more, _TOLD)}")
+    by_reason: dict[str, list[str]] = {}
+    for run in report.not_run:
+        by_reason.setdefault(run.reason, []).append(run.slug)
+    for reason, slugs in by_reason.items():
+        lines.append(f"  not run: {format_some(slugs, _TOLD)} ({_first_line(reason)})")
+    return "\n".join(lines)
+
+
+def _headline(report: FailureReport) -> str:
+    count = len(report.failed)
+    runs = "task run" if report.total == 1 else "task runs"
+    line = f"{report.flow_name} {report.run_name!r} failed: {count} of {report.total} {runs} failed"
+    if report.not_run:
+        line += f", {len(report.not_run)} did not run because of {'it' if count == 1 else 'them'}"
+    return line
+
+
+def _failure_lines(failure: Failure, width: int) -> list[str]:
+    where = []
+    if failure.attempt is not None:
+        where.append("attempt {} of {}".format(*failure.attempt))
+    if failure.worker:
+        where.append(failure.worker)
+    line = f"  {failure.slug:<{width}}  {_first_line(failure.message):<{_MESSAGE_WIDTH}}"
+    lines = [f"{line}  {', '.join(where)}".rstrip()]
+    if failure.inputs:
+        said = ", ".join(f"{name}={_first_line(text)}" for name, text in failure.inputs.items())
+        lines.append(f"    {said}")
+    return lines + [f"  {line}" for line in frame_lines(failure.traceback)]
+
+
+def frame_lines(traceback: str) -> list[str]:
+    """Return the lines of a traceback's first and last frame, which say most.
+
+    Parameters
+    ----------
+    traceback : str
+        As Python writes it. Of chained exceptions only the last is looked at.
+    """
+    last_part = traceback.rpartition("Traceback (most recent call last):")[2]
+    frames: list[list[str]] = []
+    for line in last_part.splitlines():
+        if line.startswith(_FRAME):
+            frames.append([line])
+        # Below a frame stands its code; not below it are the marks under the code, "[Previous line
+        # repeated ...]", and the exception.
+        elif frames and line.startswith("    ") and line.strip(" ^~"):
+            frames[-1].append(line)
+    if len(frames) > 2:
+        frames[1:-1] = [["  ..."]]
+    return [line for frame in frames for line in frame]
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
