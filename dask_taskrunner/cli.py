@@ -1,0 +1,269 @@
+"""The command ``dask-taskrunner``: what it takes, what it prints, and the codes it exits with.
+
+It uses the public API like any other user, and knows no cluster but through `DaskTaskRunner`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version as version_of
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import cloudpickle
+
+from dask_taskrunner import DaskTaskRunner, Flow, exceptions
+
+SUCCESS, FAILED, USAGE, CLUSTER, INTERRUPTED = 0, 1, 2, 3, 130
+
+_workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Worker processes of the local cluster, one task at a time each. "
+    "Default: as many as Dask thinks fit for this machine.",
+)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        Default: the process's own.
+
+    Returns
+    -------
+    int
+        The exit code, as ``dask-taskrunner --help`` lists them.
+    """
+    try:
+        code = commands.main(args, prog_name="dask-taskrunner", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort as abort:
+        # The runner leaves the run that it cancelled on the KeyboardInterrupt.
+        run = getattr(abort.__cause__, "run", None)
+        click.echo("interrupted" if run is None else f"interrupted: {run!r}", err=True)
+        return INTERRUPTED
+    return int(code or SUCCESS)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88})
+def commands() -> None:
+    """Run flows of tasks on Dask, with states, triggers and retries.
+
+    \b
+    See it work:        dask-taskrunner demo
+    Run your own flow:  dask-taskrunner run etl.py:flow -p url=https://example.org/data.csv
+
+    \b
+    Exit codes:
+        0  the flow run succeeded
+        1  it failed, or did not finish
+        2  the command line, the flow or its parameters are wrong
+        3  the cluster was lost, or did not answer
+      130  interrupted, and the flow run cancelled
+    """
+
+
+@commands.command()
+def version() -> None:
+    """Print the versions that a bug report should name."""
+    for name in ("dask-taskrunner", "dask", "distributed"):
+        click.echo(f"{name} {version_of(name)}")
+    click.echo(f"Python {platform.python_version()}")
+
+
+# --- run: a flow of the user's --------------------------------------------------------------------
+
+
+@commands.command()
+@click.argument("target", metavar="FILE.py:FLOW|MODULE:FLOW")
+@click.option(
+    "-p",
+    "--parameter",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the flow; its type decides how the text is read. Once for each.",
+)
+@click.option("--address", help="The scheduler to run on, such as tcp://10.0.0.1:8786.")
+@_workers_option
+def run(target: str, assignments: tuple[str, ...], address: str | None, workers: int | None) -> int:
+    """Run a flow, on a cluster of its own or on one that is there.
+
+    FLOW is the name that the flow has in the file or module; it may be left out where there is
+    only one. A file need not be importable on the workers: what it defines is sent to them.
+
+    \b
+    dask-taskrunner run etl.py:flow
+    dask-taskrunner run pipelines.etl:flow --address tcp://10.0.0.1:8786 -p day=2024-02-29
+    """
+    if address and workers:
+        raise click.UsageError("--workers is for a local cluster: leave it out with --address")
+    flow = find_flow(target)
+    with _errors_as_exits(), _runner(workers, address) as runner:
+        flow_run = runner.run(flow, parameters=read_parameters(flow, assignments), progress=True)
+    return SUCCESS if flow_run.state.is_successful() else FAILED
+
+
+def find_flow(target: str) -> Flow:
+    """Return the flow that ``FILE.py:FLOW`` or ``MODULE:FLOW`` names.
+
+    Raises
+    ------
+    click.UsageError
+        There is no such file, module or flow.
+    """
+    place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+    module = load_file(Path(place)) if place.endswith(".py") else _import(place)
+    flows = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    if name in flows:
+        return flows[name]
+    if not name and len(flows) == 1:
+        return next(iter(flows.values()))
+    known = f"it has {', '.join(flows)}" if flows else "it has none"
+    wanted = f"no flow {name!r}" if name else "no single flow"
+    raise click.UsageError(f"{place} has {wanted} at its top level: {known}")
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a file that need not be importable anywhere else.
+
+    Raises
+    ------
+    click.UsageError
+        There is no such file.
+    """
+    if not path.is_file():
+        raise click.UsageError(f"there is no file {path}")
+    # A name that no other module has, for the file may be called like one that its tasks import.
+    spec = importlib.util.spec_from_file_location(f"flow_file_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, str(path.resolve().parent))  # as `python FILE.py` has it
+    spec.loader.exec_module(module)
+    # Workers have no module of this name, and perhaps not even the file.
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def _import(name: str) -> ModuleType:
+    sys.path.insert(0, "")  # as `python -m` has it
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that the flow's own module lacks is no wrong usage.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise click.UsageError(f"there is no module {error.name!r}") from error
+
+
+def read_parameters(flow: Flow, assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the values that ``NAME=VALUE`` texts give to the flow's parameters.
+
+    Raises
+    ------
+    click.UsageError
+        A text is no assignment, its name is no parameter's, or its value cannot be read.
+    """
+    parameters = flow.parameters()
+    values = {}
+    for assignment in assignments:
+        name, is_assignment, text = assignment.partition("=")
+        if not is_assignment:
+            raise click.UsageError(f"-p takes NAME=VALUE, not {assignment!r}")
+        if name not in parameters:
+            known = f"it has {', '.join(parameters)}" if parameters else "it has none"
+            raise click.UsageError(f"flow {flow.name!r} has no parameter {name!r}: {known}")
+        try:
+            values[name] = parameters[name].parse(text)
+        except exceptions.ParameterError as error:
+            raise click.UsageError(str(error)) from error
+    return values
+
+
+# --- demo: the flow that ships --------------------------------------------------------------------
+
+
+@commands.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where census.csv goes. Default: a new temporary directory.",
+)
+@_workers_option
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.py",
+    help="Run nothing, but copy the flow's source to a file of yours.",
+)
+def demo(out: Path | None, workers: int | None, save: Path | None) -> int:
+    """Run a census of the standard library of the Python that runs it.
+
+    It starts a cluster of worker processes on this machine, and takes half a minute. It shows a
+    task that fails, a task that succeeds by retry, and why the flow succeeds all the same.
+    """
+    from dask_taskrunner.examples import census, demo_words
+
+    if save is not None:
+        return _save(Path(census.__file__), save)
+    click.echo(demo_words.introduction())
+    with _errors_as_exits(), _runner(workers) as runner:
+        flow_run = runner.run(census.census, progress=True)
+        if not flow_run.state.is_successful():
+            return FAILED
+        rows = flow_run.result(census.table)
+    path = demo_words.write_csv(rows, out or Path(tempfile.mkdtemp(prefix="census-")))
+    click.echo(demo_words.top_ten(rows))
+    click.echo(f"The ten largest of {len(rows)} packages; all are in {path}")
+    click.echo(demo_words.closing_words(flow_run))
+    return SUCCESS
+
+
+def _save(source: Path, target: Path) -> int:
+    if target.exists():
+        raise click.UsageError(f"{target} is there already")
+    target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    click.echo(f"Saved {target}. Run it: dask-taskrunner run {target}:census -p root=.")
+    return SUCCESS
+
+
+# --- what both share ------------------------------------------------------------------------------
+
+
+class _Exit(click.ClickException):
+    def __init__(self, error: Exception, exit_code: int) -> None:
+        super().__init__(str(error))
+        self.exit_code = exit_code
+
+
+@contextmanager
+def _errors_as_exits() -> Iterator[None]:
+    try:
+        yield
+    except (exceptions.ClusterLost, exceptions.ConnectFailed) as error:
+        raise _Exit(error, CLUSTER) from error
+    except (exceptions.FlowError, exceptions.OptionError) as error:
+        raise _Exit(error, USAGE) from error
+
+
+def _runner(workers: int | None, address: str | None = None) -> DaskTaskRunner:
+    if workers is None:
+        return DaskTaskRunner(address=address)
+    return DaskTaskRunner(cluster_kwargs={"n_workers": workers, "threads_per_worker": 1})
