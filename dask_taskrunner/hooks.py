@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dask_taskrunner.exceptions import TaskRunnerError
-
 #: Name of a hook -> the function that answers it.
 _functions: dict[str, Callable[..., Any]] = {}
 
@@ -26,12 +24,11 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
 
     Raises
     ------
-    TaskRunnerError
+    RuntimeError
         Nothing is registered as `name`.
     """
     if name not in _functions:
-        raise TaskRunnerError(
-            f"nothing answers {name!r} yet; import it from the package itself: "
-            "`import dask_taskrunner`"
+        raise RuntimeError(
+            f"nothing answers {name!r}; `import dask_taskrunner`, which registers what does"
         )
     return _functions[name](*args, **kwargs)

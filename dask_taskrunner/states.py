@@ -9,10 +9,11 @@ made where nobody looks at their times, and importing pendulum costs more than m
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dask_taskrunner.exceptions import ResultNotHere, describe
@@ -60,6 +61,24 @@ def epoch_seconds(moment: datetime | float) -> float:
     raise TypeError(f"a time is an aware datetime or seconds since the epoch, not {moment!r}")
 
 
+def to_seconds(duration: timedelta | float) -> float:
+    """Return a duration in seconds.
+
+    Raises
+    ------
+    TypeError
+        It is neither a number nor a timedelta.
+    ValueError
+        It is negative or not finite.
+    """
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"a delay is a timedelta or a number of seconds, not {duration!r}")
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"a delay is finite and not negative, unlike {duration!r}")
+    return float(seconds)
+
+
 def utc(seconds: float) -> pendulum.DateTime:
     """Return seconds since the epoch as a time in UTC."""
     import pendulum  # 60 ms, and only needed where somebody looks at a time
@@ -67,22 +86,21 @@ def utc(seconds: float) -> pendulum.DateTime:
     return pendulum.from_timestamp(seconds)
 
 
+def same_value(one: object, other: object) -> bool:
+    """Whether two values of the user's are the same, by Dask's tokens: ``==`` may do anything."""
+    if one is other:
+        return True
+    from dask.base import tokenize  # not loaded where no states are compared
+
+    return bool(tokenize(one) == tokenize(other))
+
+
+@dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Stands in a state for a value that lies on a worker.
+    """Stands in a state for a value that lies on a worker."""
 
-    Parameters
-    ----------
-    text : str
-        What the value is, where it lies, and how to get it.
-    """
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return f"<elsewhere: {self.text}>"
+    #: What the value is, where it lies, and how to get it.
+    text: str
 
 
 # --- fields that are not stored as they are shown: each in an attribute of its name after `_` -----
@@ -208,13 +226,8 @@ class State:
             return NotImplemented
         if type(self) is not type(other):
             return False
-        from dask.base import tokenize  # it costs much, and states are seldom compared
-
         mine, theirs = self._public_data(), other._public_data()
-        return all(
-            value is theirs[name] or tokenize(value) == tokenize(theirs[name])
-            for name, value in mine.items()
-        )
+        return all(same_value(value, theirs[name]) for name, value in mine.items())
 
     def __dask_tokenize__(self) -> object:
         # A state inside a state is compared like any other: without its message and time.
@@ -278,6 +291,11 @@ class CachedState(Pending):
     cached_parameters: Mapping[str, Any] | None = None
     #: When the result gets too old, in UTC; ``None`` for never.
     cached_result_expiration: _Time = _Time()
+
+    def is_expired(self) -> bool:
+        """Whether the result is too old, by the clock of this machine."""
+        expiration: float | None = vars(self)["_cached_result_expiration"]
+        return expiration is not None and expiration <= time.time()
 
 
 class Paused(Pending):
@@ -375,28 +393,7 @@ class Cancelled(Finished):
 
 
 #: Every class of state by its name, parents first.
-STATE_CLASSES: dict[str, type[State]] = {
-    cls.__name__: cls
-    for cls in (
-        State,
-        Pending,
-        Scheduled,
-        Retrying,
-        Looped,
-        CachedState,
-        Paused,
-        Running,
-        Finished,
-        Success,
-        Skipped,
-        Mapped,
-        Failed,
-        TriggerFailed,
-        TimedOut,
-        Crashed,
-        Cancelled,
-    )
-}
+STATE_CLASSES: dict[str, type[State]] = {name: globals()[name] for name in COLORS}
 
 for _name, _class in STATE_CLASSES.items():
     _class.color = COLORS[_name]

@@ -1,0 +1,49 @@
+"""A task's traceback as text, from the user's first frame on; it knows only frames."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Set
+from types import TracebackType
+
+_OURS = frozenset({"dask_taskrunner"})
+#: Between a worker's thread and the user's code; the last two are there for ``async def``.
+_MACHINERY = _OURS | {"dask", "distributed", "asyncio", "concurrent"}
+#: What ships with us and is a user's code all the same.
+_EXAMPLES = "dask_taskrunner.examples"
+
+
+def user_traceback(exception: BaseException) -> str:
+    """Return the traceback of an exception as text, without the machinery's frames above it."""
+    # A function of Dask's may be the body itself: then its frames are what there is to see.
+    frames = _below(_MACHINERY, exception.__traceback__) or _below(_OURS, exception.__traceback__)
+    return "".join(traceback.format_exception(type(exception), exception, frames))
+
+
+def forget_frames(exception: BaseException) -> None:
+    """Drop the frames of an exception and of those that it came from.
+
+    Frames hold everything that the task had in its variables, for as long as the exception lives.
+    """
+    known: set[int] = set()
+    waiting: list[BaseException | None] = [exception]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in known:
+            continue
+        known.add(id(error))
+        error.__traceback__ = None
+        waiting += [error.__cause__, error.__context__]
+        if isinstance(error, BaseExceptionGroup):
+            waiting += error.exceptions
+
+
+def _below(packages: Set[str], frames: TracebackType | None) -> TracebackType | None:
+    while frames is not None and _is_of(packages, frames):
+        frames = frames.tb_next
+    return frames
+
+
+def _is_of(packages: Set[str], frames: TracebackType) -> bool:
+    module = str(frames.tb_frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] in packages and not module.startswith(_EXAMPLES)
