@@ -1,0 +1,251 @@
+"""The command line without a cluster: what it understands, and the codes it exits with."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from dask_taskrunner import cli, exceptions, states
+from dask_taskrunner.examples import census, demo_words
+
+FLOWS = """
+from dask_taskrunner import Flow, Parameter, task
+
+@task
+def work(n): ...
+
+with Flow("one") as one:
+    work(Parameter("n", default=1))
+
+with Flow("two") as two:
+    work(Parameter("day"))
+"""
+
+
+class FakeRunner:
+    """Stands for `DaskTaskRunner`: remembers what it was asked, and answers with `outcome`."""
+
+    made: ClassVar[list[FakeRunner]]
+    outcome: ClassVar[object] = states.Success()
+
+    def __init__(self, **options):
+        self.options = options
+        self.runs = []
+        FakeRunner.made.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        return None
+
+    def run(self, flow, *, parameters=None, progress=None):
+        self.runs.append((flow.name, parameters, progress))
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return SimpleNamespace(state=self.outcome)
+
+
+@pytest.fixture
+def runners(monkeypatch):
+    monkeypatch.setattr(cli, "DaskTaskRunner", FakeRunner)
+    monkeypatch.setattr(FakeRunner, "made", [], raising=False)
+    return FakeRunner
+
+
+@pytest.fixture
+def etl(tmp_path, monkeypatch):
+    """A file with two flows, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "etl.py").write_text(FLOWS)
+    return tmp_path / "etl.py"
+
+
+def test_a_flow_in_a_file_is_run_with_its_parameters(runners, etl):
+    assert cli.main(["run", "etl.py:one", "-p", "n=5"]) == cli.SUCCESS
+    assert runners.made[0].options == {"address": None}
+    assert runners.made[0].runs == [("one", {"n": 5}, True)]
+
+
+def test_a_flow_in_a_module_is_run_too(runners, etl):
+    assert cli.main(["run", "etl:two", "--parameter", "day=2024-02-29"]) == cli.SUCCESS
+    assert runners.made[0].runs == [("two", {"day": "2024-02-29"}, True)]
+
+
+def test_a_value_may_hold_the_sign_that_ends_a_name(runners, etl):
+    cli.main(["run", "etl.py:two", "-p", "day=a=b"])
+    assert runners.made[0].runs[0][1] == {"day": "a=b"}
+
+
+def test_the_only_flow_of_a_file_need_not_be_named(runners, tmp_path, etl):
+    (tmp_path / "single.py").write_text("from dask_taskrunner import Flow\nflow = Flow('single')\n")
+    assert cli.main(["run", "single.py"]) == cli.SUCCESS
+    assert runners.made[0].runs[0][0] == "single"
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        (["--address", "tcp://a:1"], {"address": "tcp://a:1"}),
+        (["--workers", "3"], {"cluster_kwargs": {"n_workers": 3, "threads_per_worker": 1}}),
+    ],
+)
+def test_the_cluster_is_the_one_that_was_asked_for(runners, etl, options, given):
+    assert cli.main(["run", "etl.py:one", *options]) == cli.SUCCESS
+    assert runners.made[0].options == given
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["run"], "Missing argument"),
+        (["walk"], "No such command"),
+        (["run", "gone.py:one"], "there is no file gone.py"),
+        (["run", "gone.etl:one"], "there is no module 'gone'"),
+        (["run", "etl.py:three"], "etl.py has no flow 'three' at its top level: it has one, two"),
+        (["run", "etl.py"], "no single flow at its top level: it has one, two"),
+        (["run", "string:flow"], "string has no flow 'flow' at its top level: it has none"),
+        (["run", "etl.py:one", "-p", "n"], "-p takes NAME=VALUE, not 'n'"),
+        (["run", "etl.py:one", "-p", "m=1"], "flow 'one' has no parameter 'm': it has n"),
+        (["run", "etl.py:one", "-p", "n=many"], "parameter 'n' takes int"),
+        (["run", "etl.py:one", "--workers", "0"], "--workers"),
+        (["run", "etl.py:one", "--workers", "2", "--address", "tcp://a:1"], "leave it out with"),
+        (["demo", "--save", "etl.py"], "etl.py is there already"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_wrong_usage_is_told_and_nothing_is_started(runners, etl, capsys, args, says):
+    assert cli.main(args) == cli.USAGE
+    assert says in capsys.readouterr().err
+    assert runners.made == []
+
+
+def test_a_module_that_the_flows_module_lacks_is_not_the_users_typing_error(etl, tmp_path):
+    (tmp_path / "lacking.py").write_text("import not_installed_anywhere\n")
+    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+        cli.main(["run", "lacking:flow"])
+
+
+def test_a_flow_run_that_did_not_succeed_is_a_failure(runners, etl, monkeypatch):
+    for state in (states.Failed(), states.Cancelled(), states.Paused()):
+        monkeypatch.setattr(FakeRunner, "outcome", state)
+        assert cli.main(["run", "etl.py:one"]) == cli.FAILED
+        assert cli.main(["demo"]) == cli.FAILED
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (exceptions.ClusterLost("the cluster was lost at noon"), cli.CLUSTER),
+        (exceptions.ConnectFailed("nobody answers at tcp://a:1"), cli.CLUSTER),
+        (exceptions.EmptyFlow("flow 'one' has no tasks"), cli.USAGE),
+        (exceptions.ParameterError("parameter 'day' has no value"), cli.USAGE),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_our_own_errors_are_told_in_one_line_and_by_their_code(
+    runners, etl, monkeypatch, capsys, error, code
+):
+    monkeypatch.setattr(FakeRunner, "outcome", error)
+    assert cli.main(["run", "etl.py:one"]) == code
+    assert capsys.readouterr().err == f"Error: {error}\n"
+
+
+def test_an_interrupt_tells_how_far_the_run_was(runners, etl, monkeypatch, capsys):
+    interrupt = KeyboardInterrupt()
+    monkeypatch.setattr(FakeRunner, "outcome", interrupt)
+    assert cli.main(["run", "etl.py:one"]) == cli.INTERRUPTED
+    interrupt.run = "<FlowRun one 'x' Cancelled>"
+    assert cli.main(["run", "etl.py:one"]) == cli.INTERRUPTED
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert lines == ["interrupted", "interrupted: \"<FlowRun one 'x' Cancelled>\""]
+
+
+def test_what_a_file_defines_is_sent_by_value(etl):
+    import cloudpickle
+
+    module = cli.load_file(etl)
+    assert module.__name__ in cloudpickle.list_registry_pickle_by_value()
+
+
+def test_the_demos_flow_can_be_copied_and_is_a_flow_of_ones_own(runners, etl, tmp_path, capsys):
+    assert cli.main(["demo", "--save", "mine.py"]) == cli.SUCCESS
+    assert capsys.readouterr().out == (
+        "Saved mine.py. Run it: dask-taskrunner run mine.py:census -p root=.\n"
+    )
+    assert cli.main(["run", "mine.py:census", "-p", "root=src"]) == cli.SUCCESS
+    assert runners.made[0].runs == [("census", {"root": "src"}, True)]
+
+
+def test_the_versions_are_those_that_are_installed(capsys):
+    assert cli.main(["version"]) == cli.SUCCESS
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "dask-taskrunner",
+        "dask",
+        "distributed",
+        "Python",
+    ]
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["run", "--help"], ["demo", "-h"]])
+def test_help_is_help_and_no_error(args, capsys):
+    assert cli.main(args) == cli.SUCCESS
+    assert "\b" not in capsys.readouterr().out
+
+
+def test_the_help_lists_every_exit_code(capsys):
+    cli.main(["--help"])
+    out = capsys.readouterr().out
+    for code in (cli.SUCCESS, cli.FAILED, cli.USAGE, cli.CLUSTER, cli.INTERRUPTED):
+        assert f"{code:>9}  " in out
+
+
+# --- what the demo says ---------------------------------------------------------------------------
+
+ROWS = [
+    {"package": "test", "modules": 812, "lines": 401234, "docstrings": 0.123, "unparsed": 7},
+    {"package": "json", "modules": 6, "lines": 1300, "docstrings": 0.8, "unparsed": 0},
+]
+
+
+def test_the_table_is_aligned_and_its_numbers_are_for_people():
+    assert demo_words.top_ten(ROWS).splitlines() == [
+        "package  modules    lines  docstrings  unparsed",
+        "test         812  401,234         12%         7",
+        "json           6    1,300         80%         0",
+    ]
+
+
+def test_the_table_has_ten_rows_and_the_file_all_of_them(tmp_path):
+    rows = ROWS * 8
+    assert len(demo_words.top_ten(rows).splitlines()) == 11
+    path = demo_words.write_csv(rows, tmp_path / "new" / "directory")
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["package,modules,lines,docstrings,unparsed", "test,812,401234,0.123,7"]
+    assert len(lines) == 17
+
+
+def test_the_last_words_tell_the_cost_of_the_retries():
+    times = [(0.0, 0.25), (1.25, 1.5), (3.0, 9.0)]
+    flaky = SimpleNamespace(attempts=[SimpleNamespace(started=a, ended=b) for a, b in times])
+    broken = SimpleNamespace(slug="broken_shard", state=states.Failed(message="OSError: planted"))
+
+    class Run(dict):
+        failures = (broken,)
+
+    text = demo_words.closing_words(Run(flaky_shard=flaky))
+    assert "What failed: broken_shard (OSError: planted)." in text
+    assert "ran 3 times. It waited 2.5 s in all" in text
+    assert "did 500 ms of work" in text
+    assert len(max(text.splitlines(), key=len)) <= 100
+
+
+def test_the_introduction_says_what_is_planted():
+    text = demo_words.introduction()
+    assert "broken_shard fails" in text
+    assert census.flaky_shard.name in text
