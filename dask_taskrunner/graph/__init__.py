@@ -1,0 +1,1 @@
+"""What a user writes: tasks, flows and what is between them. Nothing here runs anything."""

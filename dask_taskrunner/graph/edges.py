@@ -1,0 +1,30 @@
+"""An edge of a flow's graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dask_taskrunner.graph.tasks import BoundTask, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One task waits for another, and may get its result.
+
+    Attributes
+    ----------
+    upstream_task : BoundTask or Parameter
+    downstream_task : BoundTask
+    key : str or None
+        The parameter of the downstream task that gets the upstream's result, alone or inside
+        something larger; None where the edge orders only.
+    """
+
+    upstream_task: Node
+    downstream_task: BoundTask[Any]
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        key = "" if self.key is None else f" as {self.key!r}"
+        return f"<Edge {self.upstream_task.slug} -> {self.downstream_task.slug}{key}>"

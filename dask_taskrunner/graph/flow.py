@@ -1,0 +1,317 @@
+"""Flows as they are built. How a flow is run is not known here; a hook does it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self, cast
+
+from dask_taskrunner import hooks
+from dask_taskrunner.exceptions import FlowError, OptionError, ParameterError
+from dask_taskrunner.graph import arguments, building, signatures
+from dask_taskrunner.graph.edges import Edge
+from dask_taskrunner.graph.flow_graph import FlowGraph
+from dask_taskrunner.graph.options import check_name, check_options
+from dask_taskrunner.graph.parameters import Parameter
+from dask_taskrunner.graph.pictures import Picture, draw
+from dask_taskrunner.graph.tasks import BoundTask, Node, Task, find_nodes
+
+
+class Flow(FlowGraph):
+    """A graph of tasks.
+
+    Inside ``with Flow(...) as flow:`` calling a task adds it to the flow, and passing what the
+    call returned to another call adds an edge. A block may be entered again later. The methods
+    below do the same without a block. Where they take a task, they take a bound task, its slug,
+    or the decorated task where the flow uses it once.
+
+    Parameters
+    ----------
+    name : str
+    task_defaults : mapping, optional
+        Options of the flow's tasks, where a task does not say otherwise itself.
+    state_handlers : sequence of callables, optional
+        Each is called with ``(flow, old_state, new_state)`` when a run starts and ends.
+
+    Raises
+    ------
+    OptionError
+        An option is unknown, or its value cannot be used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        task_defaults: Mapping[str, Any] | None = None,
+        state_handlers: Sequence[Callable[..., Any]] = (),
+    ) -> None:
+        super().__init__(name, task_defaults=task_defaults, state_handlers=state_handlers)
+        #: A task and the options of one use -> the definition that such uses share.
+        self._variants: dict[tuple[Task[Any], frozenset[Any]], Task[Any]] = {}
+
+    def __enter__(self) -> Self:
+        building.enter(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        building.leave()
+
+    # --- building ----------------------------------------------------------------------------
+
+    def bind(
+        self,
+        task: Task[Any],
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        upstream_tasks: Iterable[Any] = (),
+        task_args: Mapping[str, Any] | None = None,
+    ) -> BoundTask[Any]:
+        """Add a use of a task: what calling it inside the flow's block does."""
+        name, definition = self._definition(task, task_args)
+        given = signatures.bind(definition.signature, name, args, kwargs or {})
+        return self._add(task, name, definition, given, upstream_tasks)
+
+    def add_task(self, task: Task[Any] | Node) -> Any:
+        """Add a task without arguments; :meth:`add_edge` and its like pass them later.
+
+        Returns
+        -------
+        BoundTask
+        """
+        if isinstance(task, Task):
+            return self._add(task, task.name, task, {}, ())
+        if isinstance(task, Parameter) and "flow" not in vars(task):
+            if task.name in self._parameters:
+                raise ParameterError(
+                    f"flow {self.name!r} has a parameter {task.name!r} already; use that one"
+                )
+            task.flow = self
+            self._parameters[task.name] = task
+            self._dag.add(task)
+        return self._node(task)
+
+    def add_edge(self, upstream: Any, downstream: Any, key: str | None = None) -> Edge:
+        """Let one task wait for another, and pass it the result as its argument `key`, if given.
+
+        Raises
+        ------
+        CycleError
+            The upstream task waits for the downstream one already.
+        ArgumentError
+            There is no such argument, or it is given already.
+        """
+        source, target = self._node(upstream), self._task(downstream)
+        if key is None:
+            self._dag.connect([Edge(source, target)])
+        else:
+            self._pass(target, key, source)
+        return Edge(source, target, key)
+
+    def set_dependencies(
+        self,
+        task: Any,
+        *,
+        upstream_tasks: Iterable[Any] = (),
+        downstream_tasks: Iterable[Any] = (),
+        keyword_tasks: Mapping[str, Any] | None = None,
+    ) -> BoundTask[Any]:
+        """Let a task wait for others, others for it, and pass it arguments by name."""
+        bound = self._task(task)
+        for upstream in _each(upstream_tasks):
+            self.add_edge(upstream, bound)
+        for downstream in _each(downstream_tasks):
+            self.add_edge(bound, downstream)
+        for key, value in (keyword_tasks or {}).items():
+            self._pass(bound, key, value)
+        return bound
+
+    def chain(self, *tasks: Any) -> tuple[Node, ...]:
+        """Let each task wait for the one before it."""
+        nodes = tuple(self._node(task) for task in tasks)
+        for upstream, downstream in itertools.pairwise(nodes):
+            self.add_edge(upstream, downstream)
+        return nodes
+
+    def update(self, other: Flow) -> dict[Node, Node]:
+        """Add copies of another flow's tasks, edges and parameters to this one.
+
+        The copies get new slugs where theirs are taken, and keep the other flow's
+        ``task_defaults``; parameters of the same name become one. The other flow's reference
+        tasks and state handlers are not taken over.
+
+        Returns
+        -------
+        dict
+            Each task and parameter of the other flow -> what stands for it here.
+
+        Raises
+        ------
+        ParameterError
+            Both flows have a parameter of one name, with different types or defaults.
+        """
+        for name, theirs in other._parameters.items():
+            if name in self._parameters and not self._parameters[name].is_like(theirs):
+                raise ParameterError(
+                    f"flows {self.name!r} and {other.name!r} both have a parameter {name!r}, "
+                    "with different types or defaults"
+                )
+        return self._take_over(other, other.task_defaults)
+
+    def copy(self) -> Flow:
+        """Return a flow with the same slugs, whose tasks and edges can be changed apart."""
+        new = Flow(self.name, task_defaults=self.task_defaults, state_handlers=self.state_handlers)
+        copies = new._take_over(self, {})
+        if self._reference_tasks is not None:
+            new.set_reference_tasks([copies[task] for task in self._reference_tasks])
+        return new
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: object) -> Flow:
+        # Constants are held by reference, in a copy too.
+        return self.copy()
+
+    def set_reference_tasks(self, tasks: Iterable[Any] | None) -> None:
+        """Choose the tasks whose states decide the flow's; None for the default."""
+        found = None if tasks is None else tuple(map(self.resolve_task, _each(tasks)))
+        if found == ():
+            raise FlowError(f"flow {self.name!r}: at least one task must decide its state")
+        self._reference_tasks = found
+
+    # --- running -----------------------------------------------------------------------------
+
+    def run(self, **options: Any) -> Any:
+        """Run the flow, and wait for its end.
+
+        Takes what :meth:`DaskTaskRunner.run` takes after the flow, and ``runner``.
+
+        Returns
+        -------
+        FlowRun
+        """
+        return hooks.call("Flow.run", self, **options)
+
+    def visualize(self, filename: str | None = None, format: str | None = None) -> Picture:
+        """Draw the flow.
+
+        Parameters
+        ----------
+        filename : str, optional
+            Where to write the picture; its ending tells the format.
+        format : str, optional
+            The format of the file, where its name does not tell: ``txt``, ``dot``, or one of
+            Graphviz's (``svg``, ``png``, ``pdf``).
+
+        Returns
+        -------
+        Picture
+            Its text is a drawing; a notebook shows it as a picture where Graphviz is installed.
+        """
+        picture = draw(self.name, self.sorted_tasks(), self.edges, self.reference_tasks())
+        if filename is not None:
+            picture.save(filename, format)
+        return picture
+
+    # --- how ---------------------------------------------------------------------------------
+
+    def _definition(
+        self, task: Task[Any], task_args: Mapping[str, Any] | None
+    ) -> tuple[str, Task[Any]]:
+        """Return the name and the definition of one use of a task."""
+        if not task_args:
+            return task.name, task
+        where = f"{task.name}, task_args"
+        if not isinstance(task_args, Mapping):
+            raise OptionError(f"{where}: takes a dict of options, not {task_args!r}")
+        options = dict(task_args)
+        name = check_name(options.pop("name", task.name), where)
+        if not options:
+            return name, task
+        checked = check_options(options, where)
+        try:
+            key = task, frozenset(checked.items())
+            if key not in self._variants:
+                self._variants[key] = task.with_options(**checked)
+        except TypeError:
+            # Something in the options has no hash, such as a dict of resources.
+            return name, task.with_options(**checked)
+        return name, self._variants[key]
+
+    def _add(
+        self,
+        task: Task[Any],
+        name: str,
+        definition: Task[Any],
+        given: dict[str, Any],
+        upstream_tasks: Iterable[Any],
+    ) -> BoundTask[Any]:
+        # What can go wrong goes wrong before anything is added.
+        orders = [self._node(upstream) for upstream in _each(upstream_tasks)]
+        data = self._sources(definition, given)
+        bound = BoundTask(self, name, self._lookup.new_slug(name), definition, task)
+        bound.arguments = given
+        self._lookup.add(bound)
+        self._dag.add(bound)
+        self._dag.connect(Edge(source, bound, key) for source, key in data)
+        self._dag.connect(Edge(source, bound) for source in orders)
+        return bound
+
+    def _pass(self, bound: BoundTask[Any], key: str, value: Any) -> None:
+        """Pass one more argument to a task."""
+        given = signatures.bind_more(
+            bound.definition.signature, bound.slug, bound.arguments, key, value
+        )
+        self._dag.connect(Edge(self._find(source), bound, key) for source in find_nodes(value))
+        bound.arguments = given
+
+    def _sources(self, definition: Task[Any], given: Mapping[str, Any]) -> list[tuple[Node, str]]:
+        """Return the nodes in the arguments of a task, with the keys of their edges."""
+        named = dict(given)
+        if definition.shape is not None:
+            named |= named.pop(definition.shape.var_keyword, {})
+        return [
+            (self._find(node), key) for key, value in named.items() for node in find_nodes(value)
+        ]
+
+    def _node(self, task: Any) -> Node:
+        """Return the node that is meant; a task that the flow does not use yet is added."""
+        if isinstance(task, Task) and task not in self:
+            return self._add(task, task.name, task, {}, ())
+        return self._find(task)
+
+    def _task(self, task: Any) -> BoundTask[Any]:
+        node = self._node(task)
+        if not isinstance(node, BoundTask):
+            raise FlowError(f"{node.slug!r} is a parameter: it waits for nothing")
+        return node
+
+    def _take_over(self, other: Flow, task_defaults: Mapping[str, Any]) -> dict[Node, Node]:
+        """Copy all of another flow into this one, `task_defaults` into its tasks' own options."""
+        copies: dict[Node, Node] = {}
+        bound: dict[Node, BoundTask[Any]] = {}
+        nodes, edges = other.tasks, other.edges
+        for node in nodes:
+            if isinstance(node, BoundTask):
+                own = node.definition.explicit_options
+                defaults = {key: task_defaults[key] for key in task_defaults if key not in own}
+                _, definition = self._definition(node.definition, defaults)
+                copies[node] = bound[node] = self._add(node.task, node.name, definition, {}, ())
+            elif isinstance(node, Parameter):
+                mine = self._parameters.get(node.name)
+                copies[node] = self.add_task(node.unbound()) if mine is None else mine
+        # An edge may lead backwards in the order of binding, so all copies are there first.
+        for node, task in bound.items():
+            given = cast("BoundTask[Any]", node).arguments
+            task.arguments = arguments.replace(given, Node, copies.__getitem__)
+        for edge in edges:
+            source, target = copies[edge.upstream_task], bound[edge.downstream_task]
+            self._dag.connect([Edge(source, target, edge.key)])
+        return copies
+
+
+def _each(tasks: Any) -> Iterator[Any]:
+    """Return each of several tasks; one alone, which forgot its list, is one."""
+    # A slug would be taken for a list of letters, and a task cannot be iterated over.
+    return iter([tasks] if isinstance(tasks, (str, Task, Node)) else tasks)

@@ -1,0 +1,224 @@
+"""The options of a task: one table of their defaults and of what each takes.
+
+It knows no tasks and no flows: whoever takes options (a decorator, ``with_options``, ``task_args``,
+``task_defaults`` of a flow or a runner) has them checked here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from numbers import Integral, Real
+from typing import Any, NamedTuple, TypedDict
+
+from dask_taskrunner.cache_validators import all_inputs
+from dask_taskrunner.exceptions import OptionError
+from dask_taskrunner.graph.suggestions import did_you_mean
+from dask_taskrunner.retries import RetryDelay, RetryOn
+from dask_taskrunner.triggers import Trigger, all_successful
+
+
+class TaskOptions(TypedDict, total=False):
+    """What a type checker knows of the options; :data:`OPTIONS` says the same at run time."""
+
+    max_retries: int
+    retry_delay: RetryDelay
+    retry_jitter: float
+    retry_on: RetryOn
+    max_crash_retries: int
+    trigger: Trigger
+    skip_on_upstream_skip: bool
+    cache_for: timedelta | None
+    cache_validator: Callable[..., bool]
+    state_handlers: Sequence[Callable[..., Any]]
+    nout: int | None
+    tags: Sequence[str] | set[str] | frozenset[str]
+    record_inputs: bool
+    task_run_name: str | Callable[[dict[str, Any]], str] | None
+    resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
+    priority: float
+    workers: str | Sequence[str] | set[str] | frozenset[str] | None
+
+
+class Option(NamedTuple):
+    """One row of the table."""
+
+    default: Any
+    #: What a value must be, in words for an error's text.
+    wants: str
+    fits: Callable[[Any], bool]
+
+
+def _is_count(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
+def _is_fraction(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_delay(value: Any) -> bool:
+    if isinstance(value, timedelta):
+        return value >= timedelta(0)
+    return _is_number(value) and bool(value >= 0)
+
+
+def _is_retry_delay(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(map(_is_delay, value))
+    return _is_delay(value) or callable(value)
+
+
+def _is_exception_type(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _is_retry_on(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(map(_is_exception_type, value))
+    return _is_exception_type(value) or (callable(value) and not isinstance(value, type))
+
+
+def _is_tuple_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple) and all(map(fits, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_resources(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_text(name) and _is_number(n) and n >= 0 for name, n in value.items())
+    return callable(value)
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_TIMES = "a timedelta or a number of seconds, not negative"
+
+OPTIONS: dict[str, Option] = {
+    "max_retries": Option(0, "a whole number, 0 or more", _is_count),
+    "retry_delay": Option(
+        timedelta(seconds=10),
+        f"{_TIMES}; a list of such; or a callable (run_number, exception) -> delay",
+        _is_retry_delay,
+    ),
+    "retry_jitter": Option(0.0, "a fraction between 0 and 1", _is_fraction),
+    "retry_on": Option(
+        Exception,
+        "an exception type, a tuple of such, or a callable (exception) -> bool",
+        _is_retry_on,
+    ),
+    "max_crash_retries": Option(2, "a whole number, 0 or more", _is_count),
+    "trigger": Option(all_successful, "a trigger: a callable (upstream_states) -> bool", callable),
+    "skip_on_upstream_skip": Option(True, "True or False", _is_bool),
+    "cache_for": Option(
+        None,
+        "a timedelta of more than zero",
+        _or_none(lambda value: isinstance(value, timedelta) and value > timedelta(0)),
+    ),
+    "cache_validator": Option(
+        # The one that cannot hand out the result of other inputs.
+        all_inputs,
+        "a callable (state, inputs, parameters) -> bool",
+        callable,
+    ),
+    "state_handlers": Option(
+        (), "a list of callables (task, old, new) -> state or None", _is_tuple_of(callable)
+    ),
+    "nout": Option(
+        None, "a whole number, 1 or more", _or_none(lambda value: _is_count(value) and value > 0)
+    ),
+    "tags": Option((), "a list of texts", _is_tuple_of(_is_text)),
+    "record_inputs": Option(True, "True or False", _is_bool),
+    "task_run_name": Option(
+        None,
+        "a template such as 'load {day}', or a callable (dict) -> text",
+        _or_none(lambda value: _is_text(value) or callable(value)),
+    ),
+    "resources": Option(
+        None, "a dict such as {'GPU': 1}, or a callable (attempt) -> dict", _or_none(_is_resources)
+    ),
+    "priority": Option(0, "a number", _is_number),
+    "workers": Option(
+        None,
+        "a worker's address or name, or a list of such",
+        _or_none(lambda value: _is_text(value) or (value != () and _is_tuple_of(_is_text)(value))),
+    ),
+}
+
+DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.items()}
+
+#: Options that the next versions bring: refused, for one that is ignored would be worse.
+NOT_YET = frozenset(
+    {
+        *("timeout", "isolate", "memory_limit", "rerun_on_loss", "check_result"),
+        *("log_prints", "log_level", "zip_shortest", "split_above"),
+    }
+)
+
+
+def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return `options` with their collections frozen to tuples.
+
+    Parameters
+    ----------
+    options : mapping
+        Name of an option -> its value.
+    where : str
+        Who took them; the errors begin with it.
+
+    Raises
+    ------
+    OptionError
+        There is no such option, or it does not take this value.
+    """
+    checked = {}
+    for name, given in options.items():
+        if name in NOT_YET:
+            raise OptionError(f"{where}: the option {name!r} is not available yet")
+        if name not in OPTIONS:
+            raise OptionError(f"{where}: there is no option {name!r}{did_you_mean(name, OPTIONS)}")
+        value = _frozen(given)
+        if not OPTIONS[name].fits(value):
+            raise OptionError(f"{where}: {name} must be {OPTIONS[name].wants}, not {given!r}")
+        checked[name] = value
+    return checked
+
+
+def check_name(name: object, where: str) -> str:
+    """Return the name of a task or a flow.
+
+    Raises
+    ------
+    OptionError
+        It is no text, or has characters that slugs need for themselves: ``load[3]``, ``etl/load``.
+    """
+    if not isinstance(name, str) or not name.strip() or set(name) & set("[]/\n"):
+        raise OptionError(
+            f"{where}: name must be a text without any of '[', ']', '/', not {name!r}"
+        )
+    return name
+
+
+def _frozen(value: Any) -> Any:
+    # A definition is shared by many uses: nobody may change its options through a list kept.
+    if isinstance(value, (set, frozenset)):
+        return tuple(sorted(value, key=str))
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value
