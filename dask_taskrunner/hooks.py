@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dask_taskrunner.exceptions import InternalError
+
 #: Name of a hook -> the function that answers it.
 _functions: dict[str, Callable[..., Any]] = {}
 
@@ -24,11 +26,11 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
 
     Raises
     ------
-    RuntimeError
+    InternalError
         Nothing is registered as `name`.
     """
     if name not in _functions:
-        raise RuntimeError(
+        raise InternalError(
             f"nothing answers {name!r}; `import dask_taskrunner`, which registers what does"
         )
     return _functions[name](*args, **kwargs)

@@ -64,7 +64,7 @@ class Context:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an entry, or `default` where there is none of that name."""
-        return getattr(self, name, default)
+        return self.logger if name == "logger" else _entries.get().get(name, default)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all entries that are set, as a new dict."""

@@ -14,18 +14,6 @@ from typing import Any, NamedTuple
 
 from dask_taskrunner.exceptions import describe
 from dask_taskrunner.input_lines import input_lines
-from dask_taskrunner.outcomes import (
-    RunnableTask,
-    StateHandler,
-    Values,
-    after_own_delay,
-    hook_failed,
-    hook_name,
-    outcome_of,
-    run_number,
-    state_of,
-    state_of_signal,
-)
 from dask_taskrunner.retries import accepts
 from dask_taskrunner.run_context import context as current
 from dask_taskrunner.signals import FAIL, TRIGGERFAIL, Signal
@@ -42,6 +30,18 @@ from dask_taskrunner.states import (
     TriggerFailed,
 )
 from dask_taskrunner.triggers import Trigger, UpstreamStates, name_of, root_cause
+from dask_taskrunner.user_code import (
+    RunnableTask,
+    StateHandler,
+    Values,
+    after_own_delay,
+    hook_failed,
+    hook_name,
+    outcome_of,
+    run_number,
+    state_of,
+    state_of_signal,
+)
 
 
 class TaskRunner:
