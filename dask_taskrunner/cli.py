@@ -113,8 +113,9 @@ def run(target: str, assignments: tuple[str, ...], address: str | None, workers:
     if address and workers:
         raise click.UsageError("--workers is for a local cluster: leave it out with --address")
     flow = find_flow(target)
+    parameters = read_parameters(flow, assignments)
     with _errors_as_exits(), _runner(workers, address) as runner:
-        flow_run = runner.run(flow, parameters=read_parameters(flow, assignments), progress=True)
+        flow_run = runner.run(flow, parameters=parameters, progress=True)
     return SUCCESS if flow_run.state.is_successful() else FAILED
 
 
@@ -247,10 +248,12 @@ def _save(source: Path, target: Path) -> int:
 # --- what both share ------------------------------------------------------------------------------
 
 
-class _Exit(click.ClickException):
-    def __init__(self, error: Exception, exit_code: int) -> None:
-        super().__init__(str(error))
-        self.exit_code = exit_code
+class _WrongFlow(click.ClickException):
+    exit_code = USAGE
+
+
+class _NoCluster(click.ClickException):
+    exit_code = CLUSTER
 
 
 @contextmanager
@@ -258,9 +261,9 @@ def _errors_as_exits() -> Iterator[None]:
     try:
         yield
     except (exceptions.ClusterLost, exceptions.ConnectFailed) as error:
-        raise _Exit(error, CLUSTER) from error
+        raise _NoCluster(str(error)) from error
     except (exceptions.FlowError, exceptions.OptionError) as error:
-        raise _Exit(error, USAGE) from error
+        raise _WrongFlow(str(error)) from error
 
 
 def _runner(workers: int | None, address: str | None = None) -> DaskTaskRunner:

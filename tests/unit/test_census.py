@@ -146,4 +146,4 @@ def test_the_flow_has_forty_shards_two_planted_ones_and_one_judge():
     assert len(flow.get_tasks("count_shard")) == example.SHARDS
     assert len(flow.tasks) == example.SHARDS + 4 + 1  # and its one parameter
     assert [task.slug for task in flow.reference_tasks()] == ["summarize"]
-    assert flow.get_tasks("summarize")[0].trigger is triggers.all_finished
+    assert example.summarize.trigger is triggers.all_finished

@@ -202,7 +202,7 @@ def test_the_help_lists_every_exit_code(capsys):
     cli.main(["--help"])
     out = capsys.readouterr().out
     for code in (cli.SUCCESS, cli.FAILED, cli.USAGE, cli.CLUSTER, cli.INTERRUPTED):
-        assert f"{code:>9}  " in out
+        assert f"{code:>7}  " in out
 
 
 # --- what the demo says ---------------------------------------------------------------------------
