@@ -1,130 +1,100 @@
-"""What a user's code does, as a value: it is called here, and its exceptions go no further.
-
-From the outcome of a task's body, or of one of its hooks, follows a state. Which code is called
-when is not known here.
-"""
+"""What ``result()`` gives or raises: from a task run's record to a value or an exception."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
-from typing import Any, NamedTuple, Protocol, TypeAlias
+import pickle
+from collections.abc import Mapping
 
-from dask_taskrunner.cache_validators import CacheValidator
-from dask_taskrunner.exceptions import describe
-from dask_taskrunner.retries import RetryDelay, RetryOn, delay_before
-from dask_taskrunner.run_context import context
-from dask_taskrunner.signals import RETRY, Signal
-from dask_taskrunner.states import Failed, Pending, Retrying, State, Success
-from dask_taskrunner.tracebacks import forget_frames, user_traceback
-from dask_taskrunner.triggers import Trigger
-
-Values: TypeAlias = Mapping[str, Any]
-StateHandler: TypeAlias = Callable[[Any, State, State], State | None]
+from dask_taskrunner import exceptions
+from dask_taskrunner.driver import Driver
+from dask_taskrunner.headers import Header, TaskRunId, open_exception
+from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.states import Failed
 
 
-class RunnableTask(Protocol):
-    """What the pipeline asks of a task."""
+def value_of(record: TaskRunRecord, driver: Driver, timeout: float | None) -> object:
+    """Return the value of a run that succeeded.
 
-    name: str
-    slug: str
-    trigger: Trigger
-    skip_on_upstream_skip: bool
-    max_retries: int
-    retry_delay: RetryDelay
-    retry_jitter: float
-    retry_on: RetryOn
-    cache_for: timedelta | None
-    cache_validator: CacheValidator
-    state_handlers: tuple[StateHandler, ...]
-    record_inputs: bool
-
-    def call(self, inputs: Values) -> Any:
-        """Run the body with inputs by the names of its parameters."""
-
-
-class Outcome(NamedTuple):
-    """What became of calling a user's code: a value, or an error and its traceback as text."""
-
-    value: Any
-    error: BaseException | None
-    traceback: str
+    Raises
+    ------
+    ResultLost, ResultReleased, ResultNotSerializable, TimeoutError
+        As in :meth:`~dask_taskrunner.backend.Channel.fetch`.
+    """
+    header = record.header
+    assert header is not None
+    if header.small is not None:
+        return pickle.loads(header.small)
+    if not header.kind:
+        return None
+    if record.by_value is not None:
+        raise exceptions.ResultLost(str(record.by_value.message))
+    return driver.fetch(record.id, timeout)
 
 
-def outcome_of(function: Callable[..., Any], *args: Any) -> Outcome:
-    """Call what may be a user's code; nothing that it raises gets further than here."""
-    try:
-        return Outcome(function(*args), None, "")
-    # Also SystemExit and the like: on a worker they would take the thread, and the run would hang.
-    except BaseException as error:
-        if context.get("raise_on_exception") and not isinstance(error, Signal):
-            raise
-        text = user_traceback(error)
-        forget_frames(error)
-        return Outcome(None, error, text)
+def error_of(
+    record: TaskRunRecord,
+    driver: Driver,
+    records: Mapping[TaskRunId, TaskRunRecord],
+    max_attempts: int,
+    timeout: float | None,
+) -> BaseException | None:
+    """Return what ``result()`` raises for a run's state, or None where it has a result."""
+    header, slug = record.header, record.plan.slug
+    if header is None:
+        state = record.retry_header
+        text = f"{slug} did not finish: {state.state}({state.message})" if state else slug
+        return exceptions.NotFinished(text)
+    message = f"{slug}: {header.message}"
+    if header.state == "TriggerFailed":
+        return _upstream_failed(header, message, driver, records, max_attempts, timeout)
+    if header.state == "TimedOut":
+        return exceptions.TaskTimedOut(message)
+    if header.state == "Crashed":
+        return exceptions.TaskCrashed(message)
+    if header.state == "Cancelled":
+        return exceptions.TaskCancelled(message)
+    if issubclass(header.state_class, Failed):
+        return _own_exception(record, header, driver, max_attempts, timeout)
+    return None
 
 
-def hook_failed(
-    task: RunnableTask, hook: str, outcome: Outcome, after: BaseException | None = None
-) -> Failed:
-    """Return the state where a hook raised, after what the body had raised."""
-    failed = Failed(exception=outcome.error, traceback=outcome.traceback)
-    failed.message = f"{hook} of task {task.slug}: {failed.message}"
-    if after is not None:
-        failed.message += f" (asked because of {describe(after)})"
-    return failed
+def _upstream_failed(
+    header: Header,
+    message: str,
+    driver: Driver,
+    records: Mapping[TaskRunId, TaskRunRecord],
+    max_attempts: int,
+    timeout: float | None,
+) -> BaseException:
+    cause = header.more.get("root_cause")
+    error = exceptions.UpstreamFailed(message, root_cause=tuple(cause) if cause else None)
+    if cause:
+        root = next((r for r in records.values() if r.plan.slug == cause[0]), None)
+        if root is not None and root.header is not None:
+            error.__cause__ = error_of(root, driver, records, max_attempts, timeout)
+    return error
 
 
-def hook_name(hook: Any) -> str:
-    """Return what a hook is called in messages."""
-    return getattr(hook, "__name__", None) or type(hook).__name__
-
-
-def run_number() -> int:
-    """Return the number that the task runs as, from 1."""
-    number: int = context.get("task_run_number", 1)
-    return number
-
-
-def state_of(task: RunnableTask, outcome: Outcome, inputs: Values) -> State:
-    """Return the state that the outcome of the body stands for."""
-    error = outcome.error
-    if isinstance(error, Signal):
-        return state_of_signal(task, error, inputs, last_run_number=run_number())
-    if error is None and isinstance(outcome.value, State):
-        error = TypeError(
-            f"the body returned {outcome.value!r}; to choose a state, raise a signal, "
-            "as in: raise signals.SKIP('no news')"
-        )
-    return Success(outcome.value) if error is None else Failed(exception=error)
-
-
-def state_of_signal(
-    task: RunnableTask, signal: Signal, inputs: Values, last_run_number: int
-) -> State:
-    """Return the state that a signal asks for, with what only the run knows."""
-    state = signal.make_state()
-    if isinstance(state, Pending):
-        state.cached_inputs = inputs
-    if isinstance(state, Retrying):
-        state.last_run_number = last_run_number
-    if isinstance(signal, RETRY) and signal.delay is None and signal.scheduled_time is None:
-        return after_own_delay(task, state, signal)
-    return state
-
-
-def after_own_delay(task: RunnableTask, state: State, exception: BaseException | None) -> State:
-    """Return a `Retrying` as due after the task's own delay."""
-    outcome = outcome_of(
-        delay_before,
-        task.retry_delay,
-        task.retry_jitter,
-        run_number(),
-        exception,
-        random.random,
-    )
-    if outcome.error is not None:
-        return hook_failed(task, "retry_delay", outcome, exception)
-    return state.copy_with(delay=outcome.value, scheduled_time=time.time() + outcome.value)
+def _own_exception(
+    record: TaskRunRecord,
+    header: Header,
+    driver: Driver,
+    max_attempts: int,
+    timeout: float | None,
+) -> BaseException:
+    """Return the task's own exception, with a note on where it was raised."""
+    if not header.more.get("has_exception"):
+        kind = header.more.get("type", header.state)
+        return exceptions.RemoteTaskError(kind, header.message or "", "")
+    if "exception" not in header.more and driver.holds(record.id):
+        fetched = driver.fetch(record.id, timeout)
+        error = fetched if isinstance(fetched, BaseException) else open_exception(header)
+    else:
+        error = open_exception(header)
+    where = [record.plan.slug]
+    if record.values:
+        where.append(f"attempt {len(record.values)} of {max_attempts}")
+    error.add_note(", ".join([*where, header.worker]))
+    if traceback := header.more.get("traceback"):
+        error.add_note(traceback.rstrip())
+    return error

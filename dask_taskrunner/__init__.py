@@ -1,0 +1,121 @@
+"""Runs flows of tasks on Dask: states, triggers and retries, with no server and no database."""
+
+from dask_taskrunner import (
+    cache_validators,
+    exceptions,
+    hooks,
+    signals,
+    states,
+    testing,
+    triggers,
+)
+from dask_taskrunner.exceptions import (
+    ArgumentError,
+    ClusterLost,
+    ConnectFailed,
+    CycleError,
+    EmptyFlow,
+    FlowError,
+    FlowRunFailed,
+    InternalError,
+    LargeArgument,
+    LargeArgumentWarning,
+    MappedFailed,
+    MissingMainGuard,
+    MissingResult,
+    MissingTaskState,
+    NotAValue,
+    NotFinished,
+    OptionError,
+    OutsideFlow,
+    ParameterError,
+    RemoteTaskError,
+    ResultLost,
+    ResultNotHere,
+    ResultNotSerializable,
+    ResultReleased,
+    RunError,
+    RunnerClosed,
+    TaskCancelled,
+    TaskCrashed,
+    TaskRunnerError,
+    TaskRunnerWarning,
+    TaskTimedOut,
+    UnknownTask,
+    UnpicklableArgument,
+    UpstreamFailed,
+)
+from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.graph.edges import Edge
+from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.graph.parameters import Parameter
+from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Task, task
+from dask_taskrunner.retries import exponential
+from dask_taskrunner.run_context import context
+from dask_taskrunner.runner import DaskTaskRunner, run_flow
+from dask_taskrunner.task_run import TaskRun
+from dask_taskrunner.task_runner import TaskRunner
+from dask_taskrunner.worker.clients import get_client
+
+__version__ = "0.1.0"
+
+# Flow.run lives below the runner that does the work.
+hooks.register("Flow.run", run_flow)
+
+__all__ = [
+    "ArgumentError",
+    "BoundTask",
+    "ClusterLost",
+    "ConnectFailed",
+    "CycleError",
+    "DaskTaskRunner",
+    "Edge",
+    "EmptyFlow",
+    "Flow",
+    "FlowError",
+    "FlowRun",
+    "FlowRunFailed",
+    "FunctionTask",
+    "InternalError",
+    "LargeArgument",
+    "LargeArgumentWarning",
+    "MappedFailed",
+    "MissingMainGuard",
+    "MissingResult",
+    "MissingTaskState",
+    "NotAValue",
+    "NotFinished",
+    "OptionError",
+    "OutsideFlow",
+    "Parameter",
+    "ParameterError",
+    "RemoteTaskError",
+    "ResultLost",
+    "ResultNotHere",
+    "ResultNotSerializable",
+    "ResultReleased",
+    "RunError",
+    "RunnerClosed",
+    "Task",
+    "TaskCancelled",
+    "TaskCrashed",
+    "TaskRun",
+    "TaskRunner",
+    "TaskRunnerError",
+    "TaskRunnerWarning",
+    "TaskTimedOut",
+    "UnknownTask",
+    "UnpicklableArgument",
+    "UpstreamFailed",
+    "__version__",
+    "cache_validators",
+    "context",
+    "exceptions",
+    "exponential",
+    "get_client",
+    "signals",
+    "states",
+    "task",
+    "testing",
+    "triggers",
+]

@@ -1,0 +1,39 @@
+"""A connection to a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from distributed import Client
+
+from dask_taskrunner.backend import FlowSpec
+from dask_taskrunner.dask_backend.channel import DaskChannel
+from dask_taskrunner.dask_backend.hub import Hub
+from dask_taskrunner.machine.events import Event
+from dask_taskrunner.worker.bootstrap import make_bootstrap
+
+
+class DaskBackend:
+    """A Dask client, used for flow runs.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected, and not asynchronous.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._hub = Hub.acquire(client)
+        self._bootstrap = make_bootstrap()
+        self._closed = False
+
+    def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> DaskChannel:
+        """Return a new flow run's channel; ``post`` gets its news."""
+        return DaskChannel(self.client, self._hub, self._bootstrap, spec, post)
+
+    def close(self) -> None:
+        """End the subscription."""
+        if not self._closed:
+            self._closed = True
+            self._hub.give_back()

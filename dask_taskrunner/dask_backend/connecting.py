@@ -1,0 +1,242 @@
+"""Connects to a cluster, or starts one, and closes what it opened."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client, LocalCluster, performance_report
+
+from dask_taskrunner.exceptions import ConnectFailed, OptionError
+
+#: A terminal's Ctrl-C reaches the whole process group. Without this it would kill the workers
+#: before the client could cancel anything.
+_IGNORE_SIGINT = (
+    "import signal\n"
+    "def dask_setup(worker):\n"
+    "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+)
+
+
+@dataclass(slots=True)
+class Connection:
+    """A client, its cluster where that is known, and what of them is ours to close."""
+
+    client: Client
+    cluster: Any = None
+    #: Closes, innermost first, what was opened here.
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    #: In words, for the first line of a view.
+    where: str = ""
+    #: True where the cluster ends with the connection.
+    is_temporary: bool = False
+
+    def close(self) -> None:
+        """Close what was opened here; a second time there is nothing left to close."""
+        self.stack.close()
+
+
+def current_client() -> Client | None:
+    """Return the client that Dask itself would use now, if there is one."""
+    try:
+        client = Client.current()
+    except ValueError:
+        return None
+    return None if client.asynchronous or client.status != "running" else client
+
+
+def connect(
+    *,
+    client: Any = None,
+    address: str | None = None,
+    cluster: Any = None,
+    cluster_class: Any = None,
+    cluster_kwargs: Mapping[str, Any] | None = None,
+    adapt_kwargs: Mapping[str, Any] | None = None,
+    client_kwargs: Mapping[str, Any] | None = None,
+    performance_report_path: str | None = None,
+    before_processes: Callable[[], None] = lambda: None,
+) -> Connection:
+    """Return a connection to the one cluster that is named, else to a new local one.
+
+    Parameters
+    ----------
+    client, address, cluster, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs
+        As :class:`~dask_taskrunner.DaskTaskRunner` takes them.
+    performance_report_path : str, optional
+        Where to write Dask's performance report when the connection closes.
+    before_processes : callable
+        Called before a cluster is started here.
+
+    Raises
+    ------
+    OptionError
+        The options contradict each other.
+    ConnectFailed
+        Nobody answers.
+    """
+    _check(client, address, cluster, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs)
+    if client is not None:
+        connection = Connection(_check_client(client), client.cluster, where=_where(client))
+    else:
+        stack = contextlib.ExitStack()
+        try:
+            connection = _open(
+                stack, address, cluster, cluster_class, cluster_kwargs or {}, client_kwargs or {},
+                before_processes,
+            )  # fmt: skip
+            if adapt_kwargs is not None:
+                connection.cluster.adapt(**adapt_kwargs)
+        except BaseException:
+            stack.close()
+            raise
+    if performance_report_path is not None:
+        _report_to(performance_report_path, connection)
+    return connection
+
+
+def _open(
+    stack: contextlib.ExitStack,
+    address: str | None,
+    cluster: Any,
+    cluster_class: Any,
+    cluster_kwargs: Mapping[str, Any],
+    client_kwargs: Mapping[str, Any],
+    before_processes: Callable[[], None],
+) -> Connection:
+    is_temporary = address is None and cluster is None
+    if is_temporary:
+        before_processes()
+        cluster = _start_cluster(cluster_class, cluster_kwargs)
+        stack.callback(_close_cluster, cluster)
+    # Not the default client: other Dask code of the user's must not run here unasked.
+    options = {"set_as_default": False, **client_kwargs}
+    try:
+        client = Client(address if address is not None else cluster, **options)
+    except (OSError, TimeoutError) as error:
+        raise ConnectFailed(
+            f"no Dask scheduler answers at {address or cluster}: {error}. Is it running there, "
+            "and is the port the scheduler's (8786 by default, not the dashboard's 8787)?"
+        ) from error
+    stack.callback(client.close)
+    return Connection(client, cluster, stack, _where(client), is_temporary)
+
+
+def _check(
+    client: Any,
+    address: Any,
+    cluster: Any,
+    cluster_class: Any,
+    cluster_kwargs: Any,
+    adapt_kwargs: Any,
+    client_kwargs: Any,
+) -> None:
+    named = {
+        "client": client, "address": address, "cluster": cluster, "cluster_class": cluster_class,
+    }  # fmt: skip
+    given = [name for name, value in named.items() if value is not None]
+    if len(given) > 1:
+        raise OptionError(f"DaskTaskRunner takes one of {' and '.join(given)}, not both")
+    if address is not None and not isinstance(address, str):
+        raise OptionError(f"address must be text such as 'tcp://host:8786', not {address!r}")
+    if cluster_kwargs is not None and given and given != ["cluster_class"]:
+        raise OptionError(f"cluster_kwargs start a cluster; {given[0]} names one that runs")
+    if adapt_kwargs is not None and given and given[0] in ("client", "address"):
+        raise OptionError(f"adapt_kwargs need a cluster or a cluster_class, not {given[0]}")
+    if client_kwargs is not None and client is not None:
+        raise OptionError("client_kwargs make a client; there is one already")
+
+
+def _check_client(client: Any) -> Client:
+    if not isinstance(client, Client):
+        raise OptionError(f"client must be a distributed.Client, not {client!r}")
+    if client.asynchronous:
+        raise OptionError(
+            "client is asynchronous, and a flow run waits; "
+            "make one without asynchronous=True: Client(address)"
+        )
+    if client.status != "running":
+        raise ConnectFailed(f"the client is {client.status}; make a new one: Client(address)")
+    return client
+
+
+def _start_cluster(cluster_class: Any, cluster_kwargs: Mapping[str, Any]) -> Any:
+    factory = _resolve(cluster_class) if cluster_class is not None else LocalCluster
+    options = dict(cluster_kwargs)
+    if inspect.isclass(factory) and issubclass(factory, LocalCluster):
+        options = _local_options(options)
+    return factory(**options)
+
+
+def _local_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a cluster whose every loss is told, and which says nothing itself."""
+    options = {
+        # A port of its own: 8787 may be taken, and Dask would warn about that.
+        "dashboard_address": ":0",
+        # Dask logs every lost worker in the client's process; the flow run's notes say it.
+        "silence_logs": logging.CRITICAL,
+        **given,
+    }
+    # Each death comes to us, who count it: Dask would start the task again, without a word.
+    options["scheduler_kwargs"] = {"allowed_failures": 0, **(options.get("scheduler_kwargs") or {})}
+    if options.get("processes", True) is not False:
+        preload = options.get("preload") or []
+        preload = [preload] if isinstance(preload, str) else list(preload)
+        options["preload"] = [*preload, _IGNORE_SIGINT]
+    return options
+
+
+def _resolve(cluster_class: Any) -> Any:
+    if isinstance(cluster_class, str):
+        module, _, name = cluster_class.rpartition(".")
+        try:
+            cluster_class = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise OptionError(
+                f"cluster_class {module}.{name} cannot be imported: {error}"
+            ) from error
+    if not callable(cluster_class):
+        raise OptionError(
+            "cluster_class must be a class, a callable or a dotted name such as "
+            f"'dask_jobqueue.SLURMCluster', not {cluster_class!r}"
+        )
+    return cluster_class
+
+
+def _close_cluster(cluster: Any) -> None:
+    # At interpreter exit nobody may be left waiting for a worker that will not end.
+    cluster.close(timeout=3) if _takes_timeout(cluster.close) else cluster.close()
+
+
+def _takes_timeout(close: Callable[..., Any]) -> bool:
+    return "timeout" in inspect.signature(close).parameters
+
+
+def _report_to(path: str, connection: Connection) -> None:
+    try:
+        importlib.import_module("bokeh")
+    except ImportError as error:
+        connection.close()
+        raise OptionError(
+            "performance_report_path needs bokeh: python -m pip install bokeh"
+        ) from error
+    # It looks for the current client when it begins and when it ends.
+    connection.stack.enter_context(_as_current(connection.client))
+    connection.stack.enter_context(performance_report(filename=path))
+
+
+@contextlib.contextmanager
+def _as_current(client: Client) -> Any:
+    with client.as_current():
+        yield
+
+
+def _where(client: Client) -> str:
+    address = getattr(client.scheduler, "address", "?")
+    cluster = client.cluster
+    return f"{type(cluster).__name__} {address}" if cluster is not None else f"cluster {address}"

@@ -1,0 +1,67 @@
+"""The one subscription of a Dask client, shared by all flow runs that use it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from distributed import Client
+
+
+class Hub:
+    """One per Dask client: it subscribes once to the client's own topic and sorts news by run.
+
+    The topic is the client's id, because Dask empties that one after the client has gone; one
+    of our own would stay on the scheduler for ever.
+    """
+
+    _hubs: weakref.WeakKeyDictionary[Client, Hub] = weakref.WeakKeyDictionary()
+    _lock = threading.Lock()
+
+    def __init__(self, client: Client) -> None:
+        # Weakly: a run that nobody holds any more must not be kept by its news.
+        self._receivers: dict[str, weakref.WeakMethod[Callable[[Any], None]]] = {}
+        self._users = 0
+        self._client = weakref.ref(client)
+
+    @classmethod
+    def acquire(cls, client: Client) -> Hub:
+        """Return the client's hub, subscribed."""
+        with cls._lock:
+            hub = cls._hubs.get(client)
+            if hub is None:
+                hub = cls._hubs[client] = cls(client)
+            if not hub._users:
+                client.subscribe_topic(client.id, hub._receive)
+            hub._users += 1
+            return hub
+
+    def give_back(self) -> None:
+        """End the subscription with the last user, and wait until the scheduler has seen it."""
+        with self._lock:
+            self._users -= 1
+            client = self._client()
+            if self._users or client is None or client.status != "running":
+                return
+            client.unsubscribe_topic(client.id)
+            # An answer to anything comes behind it on the scheduler's side.
+            client.sync(client.scheduler.identity, callback_timeout=2)
+
+    def add(self, run: str, receiver: Callable[[Any], None]) -> None:
+        """Have a run's news handed to a function, on the client's event loop."""
+        self._receivers[run] = weakref.WeakMethod(receiver)
+
+    def drop(self, run: str) -> None:
+        """Forget a run."""
+        self._receivers.pop(run, None)
+
+    def _receive(self, event: tuple[float, Any]) -> None:
+        message = event[1]
+        # The scheduler writes to this topic, too: those messages are dicts.
+        if isinstance(message, (list, tuple)):
+            reference = self._receivers.get(message[1])
+            receiver = reference() if reference is not None else None
+            if receiver is not None:
+                receiver(message)

@@ -1,0 +1,83 @@
+"""What a message to Dask is made of: keys, priorities, placement, references. Pure functions."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+# TaskRef says "the value of that key" inside a message, also for keys of the same message. The
+# public ways are a Future, which a message's own keys do not have yet, and legacy tuples, which
+# Dask converts slowly. tests/cluster/test_private_names.py fails when it changes.
+from dask._task_spec import TaskRef
+
+from dask_taskrunner.backend import RunSpec
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.commands import Submission
+from dask_taskrunner.worker.wire import Call
+
+#: Up to so many upstream runs are arguments of their own; more are one list, which costs Dask more.
+NARROW: Final = 4
+
+Key: TypeAlias = tuple[str, int, int]
+
+
+def key_name(run: str, id: TaskRunId, name: str) -> str:
+    # Dask groups by the words before the digits; one group and prefix per task, whatever its use.
+    return f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}-{run}-{id[0]}"
+
+
+def resources_of(spec: RunSpec, attempt: int) -> dict[str, float] | None:
+    resources = spec.resources(attempt) if callable(spec.resources) else spec.resources
+    return dict(resources) if resources else None
+
+
+def priority_of(keys: list[Key], specs: list[RunSpec]) -> Any:
+    """Return one number, or a function of the key where the runs of a message differ.
+
+    Dask calls what is callable in an annotation with the key, on the scheduler; a dict's own
+    ``get`` can be received by any process.
+    """
+    priorities = [spec.priority for spec in specs]
+    if len(set(priorities)) == 1:
+        return priorities[0]
+    return dict(zip(keys, priorities, strict=True)).get
+
+
+def columns(references: list[list[TaskRef]]) -> list[list[Any]]:
+    """Return the upstream references as arguments of ``client.map``, padded with None."""
+    rows: list[list[Any]] = [row if len(row) <= NARROW else [row] for row in references]
+    width = max(map(len, rows))
+    return [[row[i] if i < len(row) else None for row in rows] for i in range(width)]
+
+
+def segments(runs: Sequence[Submission], specs: Mapping[TaskRunId, RunSpec]) -> Iterator[list[Submission]]:
+    """Cut a slice where the placement changes, for a message has one; the order stays."""
+    segment: list[Submission] = []
+    placement: object = None
+    for run in runs:
+        spec = specs[run.id]
+        own = (resources_of(spec, run.attempt), spec.workers)
+        if segment and own != placement:
+            yield segment
+            segment = []
+        placement = own
+        segment.append(run)
+    if segment:
+        yield segment
+
+
+def pickle_call(flow_run: str, run: Submission, spec: RunSpec) -> bytes:
+    """Return a :class:`~dask_taskrunner.worker.wire.Call` as it travels."""
+    by_value = {
+        position: (state.to_wire(), spec.upstream_slugs[position])
+        for position, state in enumerate(run.upstream)
+        if isinstance(state, Header)
+    }
+    call = Call(
+        flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
+        spec.definition, spec.arguments, by_value,
+    )  # fmt: skip
+    # As a plain tuple: the bootstrap reads it where this package is missing.
+    return pickle.dumps(tuple(call), protocol=5)

@@ -1,0 +1,277 @@
+"""Drives one flow run: a thread that owns the machine, its timers, and the way to the cluster.
+
+Callbacks, the user's threads and the cluster only post; what must call user code is handed to the
+hooks' thread. It knows no Dask.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from dask_taskrunner import exceptions
+from dask_taskrunner.backend import Backend, Channel, FlowSpec
+from dask_taskrunner.exceptions import InternalError
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.machine.commands import (
+    CallHook,
+    Command,
+    FetchHeader,
+    Finish,
+    Note,
+    Release,
+    SubmitMany,
+)
+from dask_taskrunner.machine.endings import flow_header
+from dask_taskrunner.machine.events import CancelAsked, ClusterLost, Event, RunStarted, TimerFired
+from dask_taskrunner.machine.machine import Machine
+from dask_taskrunner.machine.records import Plan
+
+#: Seconds between two looks at the outstanding futures.
+SWEEP_EVERY: Final = 1.0
+#: How much news is taken in before something is sent.
+_BATCH: Final = 1000
+#: The states of task runs that failed by themselves.
+_OWN_FAILURES: Final = frozenset({"Failed", "TimedOut", "Crashed"})
+#: How many events an internal error shows.
+_REMEMBERED: Final = 100
+
+
+class Listener(Protocol):
+    """What calls the user's code and keeps the words; its methods raise nothing."""
+
+    def call_hook(self, command: CallHook) -> None:
+        """Call state handlers."""
+
+    def add_note(self, note: Note, at: float) -> None:
+        """Keep a note."""
+
+    def task_run_failed(self, id: TaskRunId) -> None:
+        """Tell of a task run's final failure."""
+
+    def run_ended(self) -> None:
+        """Tell of the end."""
+
+
+class Driver:
+    """One flow run on its way.
+
+    Parameters
+    ----------
+    plan : Plan
+        For the machine.
+    spec : FlowSpec
+        For the cluster.
+    backend : Backend
+        The cluster.
+    hooks : HookThread
+        Calls what is the user's.
+    listener : Listener
+        What is called there.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        spec: FlowSpec,
+        backend: Backend,
+        hooks: HookThread,
+        listener: Listener,
+    ) -> None:
+        self.machine = Machine(plan)
+        self._hooks = hooks
+        self._listener = listener
+        #: How much of the history the listener has been told of.
+        self._told = 0
+        #: Values that were fetched before the cluster ended, and why others were not.
+        self._fetched: dict[TaskRunId, object] = {}
+        self._left_behind: dict[TaskRunId, str] = {}
+        #: Set when the run is over, and what had to be called for it has returned.
+        self.ended = threading.Event()
+        #: Why the run ended without a word of the machine, or with a lost cluster.
+        self.error: Exception | None = None
+        #: Stands for the machine's final state where the machine itself broke.
+        self._broken: Header | None = None
+        #: Notified after each batch of news.
+        self.changed = threading.Condition()
+        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._last_events: deque[Event] = deque(maxlen=_REMEMBERED)
+        # Guards the machine once its thread has ended and late news comes from other threads.
+        self._late_lock = threading.Lock()
+        self._is_late = False
+        self.channel: Channel = backend.open_run(spec, self.post)
+        self._thread = threading.Thread(
+            target=self._run, name=f"dask-taskrunner-{spec.run}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin the run."""
+        self._thread.start()
+
+    @property
+    def final(self) -> Header | None:
+        """The flow run's own state, once it is over or paused."""
+        return self.machine.final or self._broken
+
+    def post(self, event: Event) -> None:
+        """Take in news, from any thread."""
+        if self._is_late:
+            self._take_late(event)
+        else:
+            self._inbox.put(event)
+
+    def cancel(self, reason: str) -> None:
+        """Ask for the end; does not wait for it."""
+        self.post(CancelAsked(time.monotonic(), reason))
+
+    # -- the machine's thread -------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:  # Whatever it is, nobody must be left waiting.
+            self._break(error)
+        self._is_late = True
+        # What was posted while the flag was not yet seen.
+        while not self._inbox.empty():
+            self._take_late(self._inbox.get())
+        self._tell()
+        self._hooks.call(self._end)
+
+    def _end(self) -> None:
+        self._listener.run_ended()
+        self.ended.set()
+        with self.changed:
+            self.changed.notify_all()
+
+    def _loop(self) -> None:
+        self._handle(RunStarted(time.monotonic(), time.time()))
+        next_sweep = time.monotonic() + SWEEP_EVERY
+        while self.machine.final is None:
+            self._take_news(next_sweep)
+            now = time.monotonic()
+            wake_at = self.machine.wake_at
+            if wake_at is not None and wake_at <= now:
+                self._handle(TimerFired(now))
+            if now >= next_sweep and self.machine.final is None:
+                self._sweep()
+                next_sweep = time.monotonic() + SWEEP_EVERY
+            self._tell()
+
+    def _take_news(self, next_sweep: float) -> None:
+        """Wait for news or for a time, and take in a batch."""
+        wake_at = self.machine.wake_at
+        until = next_sweep if wake_at is None else min(wake_at, next_sweep)
+        try:
+            event = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            return
+        self._handle(event)
+        for _ in range(_BATCH):
+            if self._inbox.empty() or self.machine.final is not None:
+                return
+            self._handle(self._inbox.get())
+
+    def _sweep(self) -> None:
+        for event in self.channel.sweep(self._awaits):
+            self._handle(event)
+
+    def _awaits(self, id: TaskRunId) -> bool:
+        return self.machine.records[id].phase == "submitted"
+
+    def _handle(self, event: Event) -> None:
+        self._last_events.append(event)
+        if isinstance(event, ClusterLost) and self.machine.final is None:
+            self.error = self._lost_cluster(event)
+        for command in self.machine.handle(event):
+            self._perform(command)
+
+    def _perform(self, command: Command) -> None:
+        match command:
+            case SubmitMany():
+                self.channel.submit(command.runs)
+            case Release():
+                self.channel.release(command.ids)
+            case FetchHeader():
+                self.channel.fetch_header(command.id, command.submission)
+            case CallHook():
+                self._hooks.call(self._listener.call_hook, command)
+            case Note():
+                self._hooks.call(self._listener.add_note, command, time.time())
+            case Finish():
+                self.channel.finish()
+
+    def _lost_cluster(self, event: ClusterLost) -> Exception:
+        return exceptions.ClusterLost(
+            f"{event.text}. What had finished keeps its state in the flow run's record; of the "
+            "rest nothing is known."
+        )
+
+    def _break(self, error: Exception) -> None:
+        """End a run that an error of ours, or of the connection, has broken."""
+        if self.machine.final is None:
+            for event in self.channel.sweep(self._awaits):
+                # An error of the connection is not ours.
+                if isinstance(event, ClusterLost):
+                    self._handle(event)
+                    return
+        text = f"error in dask_taskrunner: {type(error).__name__}: {error}"
+        self.error = InternalError(text, events=list(self._last_events))
+        self.error.__cause__ = error
+        self._broken = flow_header("Crashed", text, time.time())
+        self.channel.close()
+
+    # -- after the end --------------------------------------------------------------------
+
+    def _take_late(self, event: Event) -> None:
+        # Nothing follows from it but a line among the attempts.
+        with self._late_lock:
+            if self._broken is None:
+                self.machine.handle(event)
+        self._tell()
+
+    def _tell(self) -> None:
+        news = self.machine.history[self._told :]
+        self._told += len(news)
+        for entry in news:
+            if entry.new in _OWN_FAILURES and entry.task_run is not None:
+                self._hooks.call(self._listener.task_run_failed, entry.task_run)
+        with self.changed:
+            self.changed.notify_all()
+
+    # -- results --------------------------------------------------------------------------
+
+    def holds(self, id: TaskRunId) -> bool:
+        """Return whether a task run's value can be fetched."""
+        return id in self._fetched or self.channel.holds(id)
+
+    def fetch(self, id: TaskRunId, timeout: float | None) -> object:
+        """Return a value, as :meth:`~dask_taskrunner.backend.Channel.fetch` does."""
+        if id in self._left_behind:
+            raise exceptions.ResultReleased(self._left_behind[id])
+        if id in self._fetched:
+            return self._fetched[id]
+        return self.channel.fetch(id, timeout)
+
+    def keep(self, id: TaskRunId, timeout: float) -> None:
+        """Fetch a value while there is a cluster to fetch it from; a failure is told when asked."""
+        try:
+            self._fetched[id] = self.channel.fetch(id, timeout)
+        except (exceptions.RunError, TimeoutError) as error:
+            self.leave(id, f"{type(error).__name__}: {error}")
+
+    def leave(self, id: TaskRunId, why: str) -> None:
+        """Remember why a value was not fetched."""
+        self._left_behind[id] = why
+
+    # -- waiting --------------------------------------------------------------------------
+
+    def wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until something is true of the run, and return whether it is."""
+        with self.changed:
+            return bool(self.changed.wait_for(done, timeout))

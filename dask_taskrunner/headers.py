@@ -1,0 +1,277 @@
+"""What travels about a task run, without its result: the header, and its form on the wire.
+
+A header is written where a state is made, on a worker or, for a lost or cancelled task run, on
+the client; it is read by everybody else. It knows no Dask: on the wire it is a list of plain
+values, which msgpack takes as it is.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from dask_taskrunner.exceptions import RemoteTaskError
+from dask_taskrunner.states import STATE_CLASSES, Elsewhere, Failed, Pending, State
+
+#: The position of the task in its flow, and the index of the mapped child, -1 where not mapped.
+TaskRunId: TypeAlias = tuple[int, int]
+
+#: Results of these types ride in the header where they are small enough.
+_PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
+_SMALL_BYTES: Final = 512
+#: A pickled exception up to this size rides in the header, so that the client can raise it.
+_EXCEPTION_BYTES: Final = 4096
+#: What is kept of a long traceback: its beginning and its end.
+_TRACEBACK_HEAD: Final = 4096
+_TRACEBACK_TAIL: Final = 6144
+_MESSAGE_CHARACTERS: Final = 2000
+
+
+class Header(NamedTuple):
+    """What is known of a task run's state where its result is not.
+
+    Attributes
+    ----------
+    n, map_index : int
+        Which task run of its flow run.
+    submission : int
+        Which send of the task run to the cluster this is news of, from 1.
+    execution : int
+        A random number for one execution of one submission: Dask may execute a submission twice.
+    state : str
+        The name of the state's class.
+    message : str or None
+        The state's message.
+    worker : str
+        The address of the worker; empty where the client made the state.
+    run_number : int
+        What ``max_retries`` counts, from 1.
+    started : float or None
+        When the body began, in epoch seconds by the worker's clock; None where none ran.
+    seconds : float or None
+        How long the body ran, by the worker's monotonic clock.
+    at : float
+        When the state was made, in epoch seconds by the clock of the process that made it.
+    kind : str
+        The name of the result's type, empty where there is no result.
+    nbytes : int
+        The size of the result by :func:`dask.sizeof.sizeof`.
+    small : bytes or None
+        The pickled result, where it is small and plain.
+    more : dict
+        What only some states have: ``delay``, ``scheduled_time``, ``inputs``, ``traceback``,
+        ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``.
+    """
+
+    n: int
+    map_index: int
+    submission: int
+    execution: int
+    state: str
+    message: str | None
+    worker: str
+    run_number: int
+    started: float | None
+    seconds: float | None
+    at: float
+    kind: str
+    nbytes: int
+    small: bytes | None
+    more: Mapping[str, Any]
+
+    @property
+    def id(self) -> TaskRunId:
+        """Which task run this is about."""
+        return (self.n, self.map_index)
+
+    @property
+    def state_class(self) -> type[State]:
+        """The class of the state."""
+        return STATE_CLASSES[self.state]
+
+    @property
+    def is_complete(self) -> bool:
+        """True where nothing is left on the worker that somebody could ask for."""
+        if issubclass(self.state_class, Failed):
+            return "exception" in self.more or not self.more.get("has_exception", False)
+        return self.small is not None or not self.kind
+
+    def to_wire(self) -> list[Any]:
+        """Return the header as msgpack takes it."""
+        return list(self)
+
+    @classmethod
+    def from_wire(cls, values: Sequence[Any]) -> Header:
+        """Rebuild a header; the names that many headers share are shared again."""
+        header = cls._make(values)
+        return header._replace(
+            state=sys.intern(header.state),
+            worker=sys.intern(header.worker),
+            kind=sys.intern(header.kind),
+        )
+
+
+#: Shared by all headers that have nothing more to say.
+NOTHING_MORE: Final[Mapping[str, Any]] = {}
+
+
+def small_result(value: object) -> bytes | None:
+    """Return the pickle of a small result of plain built-in type, else None.
+
+    Plain means None, bool, int, float, complex, str, bytes, and tuples, lists and dicts of
+    them; small, that the pickle has at most 512 bytes.
+    """
+    if not _is_plain(value, 64):
+        return None
+    data = pickle.dumps(value, protocol=5)
+    return data if len(data) <= _SMALL_BYTES else None
+
+
+def _is_plain(value: object, budget: int) -> int:
+    """Return what is left of the budget of elements, 0 where the value is not plain."""
+    kind = type(value)
+    if kind in _PLAIN:
+        too_long = kind in (str, bytes) and len(value) > _SMALL_BYTES  # type: ignore[arg-type]
+        return 0 if too_long else budget
+    if kind is dict:
+        parts: list[object] = [*value.keys(), *value.values()]  # type: ignore[attr-defined]
+    elif kind is list or kind is tuple:
+        parts = list(value)  # type: ignore[call-overload]
+    else:
+        return 0
+    # An element takes two bytes of a pickle at least, so a long container is not looked through.
+    if len(parts) > _SMALL_BYTES // 2:
+        return 0
+    for part in parts:
+        budget = _is_plain(part, budget - 1) if budget > 1 else 0
+        if not budget:
+            return 0
+    return budget
+
+
+def describe(state: State) -> Mapping[str, Any]:
+    """Return what a header of this state says beyond its fields."""
+    more: dict[str, Any] = {}
+    if isinstance(state, Failed):
+        _describe_failure(state, more)
+    elif isinstance(state, Pending):
+        # As stored: a time is epoch seconds there, and nobody looks at it here.
+        fields = state.fields()
+        for name in ("delay", "scheduled_time", "last_run_number"):
+            if fields.get(name) is not None:
+                more[name] = fields[name]
+    return more or NOTHING_MORE
+
+
+def _describe_failure(state: Failed, more: dict[str, Any]) -> None:
+    if state.inputs:
+        more["inputs"] = dict(state.inputs)
+    if state.traceback:
+        more["traceback"] = shorten_traceback(state.traceback)
+    if state.root_cause is not None:
+        more["root_cause"] = list(state.root_cause)
+    if state.exception is not None:
+        more["type"] = type_name(state.exception)
+        more["has_exception"] = True
+        data = pickled_exception(state.exception)
+        if data is not None and len(data) <= _EXCEPTION_BYTES:
+            more["exception"] = data
+
+
+def type_name(exception: BaseException) -> str:
+    """Return the name of the exception's type, the original's where it did not survive."""
+    if isinstance(exception, RemoteTaskError):
+        return exception.original_type
+    return type(exception).__name__
+
+
+def pickled_exception(exception: BaseException) -> bytes | None:
+    """Return the pickle of an exception that survives the round trip, else None.
+
+    A user's exception may fail to pickle, or pickle and fail to unpickle, in any way it
+    likes; what does not survive travels as text.
+    """
+    try:
+        data = pickle.dumps(exception, protocol=5)
+        survivor = pickle.loads(data)
+    except Exception:
+        return None
+    return data if type(survivor) is type(exception) else None
+
+
+def shorten_traceback(text: str) -> str:
+    """Return a traceback text cut in its middle to 10 kB."""
+    if len(text) <= _TRACEBACK_HEAD + _TRACEBACK_TAIL:
+        return text
+    return f"{text[:_TRACEBACK_HEAD]}\n  [... cut ...]\n{text[-_TRACEBACK_TAIL:]}"
+
+
+def shorten_message(text: str | None) -> str | None:
+    """Return a message cut to 2,000 characters."""
+    if text is None or len(text) <= _MESSAGE_CHARACTERS:
+        return text
+    return f"{text[:_MESSAGE_CHARACTERS]}..."
+
+
+def to_state(header: Header, slug: str) -> State:
+    """Return the state that a header stands for.
+
+    Parameters
+    ----------
+    header : Header
+        What came from the worker, or was made on the client.
+    slug : str
+        The name of the task run, for the text of :class:`~dask_taskrunner.exceptions.ResultNotHere`.
+
+    Returns
+    -------
+    State
+        Same class, message and time. Its result is the small result, else not here.
+    """
+    more = header.more
+    fields: dict[str, Any] = {
+        name: more[name]
+        for name in ("delay", "scheduled_time", "last_run_number", "stopped", "inputs", "traceback")
+        if name in more
+    }
+    if "root_cause" in more:
+        fields["root_cause"] = tuple(more["root_cause"])
+    if more.get("has_exception"):
+        fields["exception"] = open_exception(header)
+    state = header.state_class(_result_of(header, slug), header.message, **fields)
+    state.at = header.at
+    return state
+
+
+def _result_of(header: Header, slug: str) -> object:
+    if header.small is not None:
+        return pickle.loads(header.small)
+    if not header.kind:
+        return None
+    return Elsewhere(
+        f"the result of {slug} ({header.kind}, {format_bytes(header.nbytes)}) is on "
+        f"{header.worker}; run[{slug!r}].result() fetches it"
+    )
+
+
+def open_exception(header: Header) -> BaseException:
+    """Return the exception of a failed run, or what is known of it."""
+    more = header.more
+    if "exception" in more:
+        try:
+            exception: BaseException = pickle.loads(more["exception"])
+            return exception
+        except Exception:  # Its class may exist on the worker only: then the text must do.
+            pass
+    return RemoteTaskError(more["type"], header.message or "", more.get("traceback", ""))
+
+
+def format_bytes(n: float) -> str:
+    """Return a size as a person reads it: ``41 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if n >= 10 or unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"

@@ -1,0 +1,235 @@
+"""The records of a flow run and the rules by which they move: who stands behind whom.
+
+Everything that changes a record's phase or the futures that are held goes through here, so that
+the counters which the machine relies on cannot disagree with the records.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.commands import Submission
+from dask_taskrunner.machine.history import HistoryEntry
+from dask_taskrunner.machine.records import (
+    ACTIVE,
+    OPEN,
+    Phase,
+    Plan,
+    TaskRunRecord,
+    make_records,
+)
+
+#: A slice is at most so many runs, or so many bytes of their own.
+SLICE_RUNS = 500
+SLICE_BYTES = 1_000_000
+#: A resubmission of a run with more upstream runs than this waits until all have finished: else
+#: a reduce over thousands of retrying runs would be sent as often as they retry.
+WIDE = 100
+#: A run that was sent so often waits until all its upstream runs have finished.
+OFTEN = 4
+
+
+class Board:
+    """The records, the outbox, the timers and the counters of one flow run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.records: dict[TaskRunId, TaskRunRecord] = make_records(plan.runs)
+        self.history: list[HistoryEntry] = []
+        #: Runs without a final state.
+        self.unfinished = len(self.records)
+        #: Runs in one of the ACTIVE phases.
+        self.active = 0
+        #: Per task name: how many runs show which state.
+        self.counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for run in plan.runs:
+            self.counts[run.name]["Pending"] += 1
+        #: Futures let go since they were last taken.
+        self._released: list[TaskRunId] = []
+        # A heap, for a run must go out behind its upstream runs, and those have smaller numbers.
+        self._outbox: list[TaskRunId] = []
+        #: (due, id, submission): the submission tells a timer that was overtaken.
+        self._timers: list[tuple[float, TaskRunId, int]] = []
+
+    # -- moving ---------------------------------------------------------------------------
+
+    def move(self, record: TaskRunRecord, phase: Phase) -> None:
+        """Put a record into a phase, and keep the counters of its downstream runs."""
+        old = record.phase
+        record.phase = phase
+        self.active += (phase in ACTIVE) - (old in ACTIVE)
+        opened = (phase in OPEN) - (old in OPEN)
+        ended = (phase == "finished") - (old == "finished")
+        if not opened and not ended:
+            return
+        for id in record.downstream:
+            reader = self.records[id]
+            reader.unopened_upstream -= opened
+            reader.unfinished_upstream -= ended
+
+    def show(self, record: TaskRunRecord, before: str, at: float, header: Header | None) -> None:
+        """Write the change of the state that a user sees into the history."""
+        now = record.shown
+        if now == before and header is None:
+            return
+        counts = self.counts[record.plan.name]
+        counts[before] -= 1
+        counts[now] += 1
+        self.history.append(HistoryEntry(at, record.id, before, now, header))
+
+    def is_ready(self, record: TaskRunRecord) -> bool:
+        """Return whether a waiting run can be sent."""
+        if record.phase != "waiting" or record.unopened_upstream:
+            return False
+        wide = record.submission > 0 and len(record.plan.upstream) > WIDE
+        return not record.unfinished_upstream or not (wide or record.submission >= OFTEN)
+
+    def queue(self, record: TaskRunRecord) -> None:
+        """Have a run sent with the next slice, and those behind it that only waited for it."""
+        stack = [record]
+        while stack:
+            ready = stack.pop()
+            # Two runs before it may both have brought it here.
+            if ready.phase != "waiting":
+                continue
+            self.move(ready, "queued")
+            heapq.heappush(self._outbox, ready.id)
+            stack.extend(self._ready_behind(ready))
+
+    def queue_behind(self, record: TaskRunRecord) -> None:
+        """Have those sent that waited for this run."""
+        for reader in self._ready_behind(record):
+            self.queue(reader)
+
+    def _ready_behind(self, record: TaskRunRecord) -> list[TaskRunRecord]:
+        readers = (self.records[id] for id in record.downstream)
+        return [reader for reader in readers if self.is_ready(reader)]
+
+    def queue_all(self) -> None:
+        """Have every run sent, in the plan's order."""
+        for run in self.plan.runs:
+            record = self.records[run.id]
+            if self.is_ready(record):
+                self.move(record, "queued")
+                self._outbox.append(run.id)
+
+    def withdraw_behind(self, record: TaskRunRecord, at: float) -> None:
+        """Take back whatever was sent behind a run whose future will not bring what was hoped."""
+        stack = [record]
+        while stack:
+            for id in stack.pop().downstream:
+                reader = self.records[id]
+                if reader.phase in ("queued", "submitted"):
+                    self.withdraw(reader, at)
+                    stack.append(reader)
+
+    def withdraw(self, record: TaskRunRecord, at: float) -> None:
+        """Take back one run: it waits again."""
+        before = record.shown
+        record.running = None
+        self.let_go(record)
+        self.move(record, "waiting")
+        if record.shown != before:
+            self.show(record, before, at, None)
+
+    # -- futures --------------------------------------------------------------------------
+
+    def let_go(self, record: TaskRunRecord) -> None:
+        """Release the run's future, if one is held."""
+        if record.future:
+            record.future = False
+            self._released.append(record.id)
+
+    def release_if_unneeded(self, record: TaskRunRecord) -> None:
+        """Release a finished run's future as soon as nobody can need it, and not earlier.
+
+        Not earlier: a diamond whose other arm retries reads it again. Not later: a held future
+        is an order to Dask to make it again when its worker dies.
+        """
+        if not record.future or record.phase != "finished" or record.unfinished_readers:
+            return
+        assert record.header is not None
+        if record.header.is_complete or not (
+            record.failed_readers or self.plan.keeps(record.id)
+        ):
+            self.let_go(record)
+
+    def take_released(self) -> tuple[TaskRunId, ...]:
+        """Return the runs whose futures were let go since the last call."""
+        released = tuple(self._released)
+        self._released.clear()
+        return released
+
+    # -- sending --------------------------------------------------------------------------
+
+    @property
+    def has_mail(self) -> bool:
+        """True while something waits to be sent."""
+        return bool(self._outbox)
+
+    def take_slice(self, at: float) -> tuple[Submission, ...]:
+        """Number and return the runs that go out next; ``at`` is in epoch seconds."""
+        runs: list[Submission] = []
+        size = 0
+        while self._outbox and len(runs) < SLICE_RUNS and size < SLICE_BYTES:
+            record = self.records[heapq.heappop(self._outbox)]
+            # It may have been withdrawn since, or be here twice because of that.
+            if record.phase != "queued":
+                continue
+            record.submission += 1
+            if record.queued_at is None:
+                record.queued_at = at
+            record.future = True
+            self.move(record, "submitted")
+            size += record.plan.nbytes
+            runs.append(self._submission(record))
+        return tuple(runs)
+
+    def _submission(self, record: TaskRunRecord) -> Submission:
+        upstream: list[int | Header] = []
+        for id in record.plan.upstream:
+            source = self.records[id]
+            # A released future can be needed again only where a lost value is made anew, and
+            # then it was released because its header says everything.
+            held = source.submission if source.future else source.header
+            value = source.by_value or held
+            assert value is not None, source.plan.slug
+            upstream.append(value)
+        return Submission(
+            record.id,
+            record.submission,
+            record.run_number,
+            len(record.values) + 1,
+            record.plan.upstream,
+            tuple(upstream),
+        )
+
+    # -- time -----------------------------------------------------------------------------
+
+    @property
+    def due_at(self) -> float | None:
+        """When the next retry is due, by the client's monotonic clock."""
+        while self._timers and not self._is_current(self._timers[0]):
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def set_timer(self, record: TaskRunRecord, due: float) -> None:
+        """Have a delayed run come back at a time."""
+        heapq.heappush(self._timers, (due, record.id, record.submission))
+
+    def take_due(self, at: float) -> Iterable[TaskRunRecord]:
+        """Yield the delayed runs whose time has come."""
+        while (due := self.due_at) is not None and due <= at:
+            yield self.records[heapq.heappop(self._timers)[1]]
+
+    def _is_current(self, timer: tuple[float, TaskRunId, int]) -> bool:
+        record = self.records[timer[1]]
+        return record.phase == "delayed" and record.submission == timer[2]
+
+    def drop_plans(self) -> None:
+        """Forget everything that was still to be sent."""
+        self._outbox.clear()
+        self._timers.clear()

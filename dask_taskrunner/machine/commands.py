@@ -1,0 +1,73 @@
+"""What the machine answers: frozen and imperative."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from dask_taskrunner.headers import Header, TaskRunId
+
+
+class Submission(NamedTuple):
+    """One task run of a message to the cluster."""
+
+    id: TaskRunId
+    #: Names this send; never used twice for a task run.
+    submission: int
+    #: The run number that the body will have.
+    run_number: int
+    #: The number that an attempt of this send will have.
+    attempt: int
+    upstream_ids: tuple[TaskRunId, ...]
+    #: Per upstream run: the submission whose future holds its state, or the state itself.
+    upstream: tuple[int | Header, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitMany:
+    """Send these task runs in one message; each stands behind its upstream runs."""
+
+    runs: tuple[Submission, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let go of the futures of these task runs."""
+
+    ids: tuple[TaskRunId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchHeader:
+    """Ask the cluster for the header of a finished future."""
+
+    id: TaskRunId
+    submission: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallHook:
+    """Call the state handlers of a task run, or of the flow where ``id`` is None."""
+
+    id: TaskRunId | None
+    old: Header | None
+    new: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Tell the user something that is no state."""
+
+    text: str
+    id: TaskRunId | None = None
+    level: int = 20  # logging.INFO
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The flow run is over, or paused."""
+
+    header: Header
+
+
+Command: TypeAlias = SubmitMany | Release | FetchHeader | CallHook | Note | Finish

@@ -1,0 +1,102 @@
+"""What the parts of the machine share: the board, the clock of the event at hand, the commands.
+
+Here a task run gets its final state, and lost executions are written down.
+"""
+
+from __future__ import annotations
+
+from dask_taskrunner.headers import NOTHING_MORE, Header
+from dask_taskrunner.machine import endings
+from dask_taskrunner.machine.board import Board
+from dask_taskrunner.machine.commands import CallHook, Command, Note
+from dask_taskrunner.machine.records import Attempt, Plan, TaskRunRecord
+
+
+class Desk:
+    """One flow run's board and what is to be done about it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.board = Board(plan)
+        self.commands: list[Command] = []
+        #: The flow run's own state, once it is over or paused.
+        self.final: Header | None = None
+        #: The client's monotonic clock at the event at hand.
+        self.now = 0.0
+        #: Added to it to get epoch seconds.
+        self.wall = 0.0
+
+    @property
+    def time(self) -> float:
+        """Epoch seconds at the event at hand."""
+        return self.now + self.wall
+
+    def note(self, record: TaskRunRecord, text: str, level: int) -> None:
+        """Tell the user something that is no state; nothing follows the end."""
+        if self.final is None:
+            self.commands.append(Note(text, record.id, level))
+
+    def made(self, record: TaskRunRecord, state: str, text: str | None) -> Header:
+        """Return a header that the client makes."""
+        n, map_index = record.id
+        return Header(
+            n, map_index, record.submission, 0, state, text, "", record.run_number,
+            None, None, self.time, "", 0, None, NOTHING_MORE,
+        )  # fmt: skip
+
+    def end(self, record: TaskRunRecord, header: Header) -> None:
+        """Give a run its final state."""
+        board = self.board
+        before = record.shown
+        record.header = header
+        record.running = None
+        record.retry_header = None
+        board.unfinished -= 1
+        board.move(record, "finished")
+        board.show(record, before, self.time, header)
+        failed = endings.holds_inputs(header)
+        for id in record.plan.upstream:
+            source = board.records[id]
+            source.unfinished_readers -= 1
+            source.failed_readers += failed
+            board.release_if_unneeded(source)
+        board.release_if_unneeded(record)
+        board.queue_behind(record)
+
+    def end_on_client(self, record: TaskRunRecord, state: str, text: str) -> None:
+        """End a run by a state that the client makes, which its dependents get by value."""
+        old = record.retry_header or self.made(record, record.shown, None)
+        header = self.made(record, state, text)
+        record.by_value = header
+        self.board.let_go(record)
+        self.end(record, header)
+        self.call_handlers(record, old, header)
+
+    def call_handlers(self, record: TaskRunRecord, old: Header, new: Header) -> None:
+        """Report a change that the client made to the task's state handlers."""
+        if record.plan.has_handlers:
+            self.commands.append(CallHook(record.id, old, new))
+
+    def close_attempt(self, record: TaskRunRecord, text: str, worker: str = "") -> None:
+        """Write down an execution whose end nobody could report."""
+        running = record.running
+        if running is None and has_lost_attempt(record):
+            return
+        before = record.shown
+        record.values += (
+            Attempt(
+                0, record.run_number, record.submission,
+                running.worker if running else worker, running.started if running else None,
+                self.time if running else None, "worker-lost", text,
+            ),
+        )  # fmt: skip
+        record.running = None
+        self.board.show(record, before, self.time, None)
+
+
+def has_lost_attempt(record: TaskRunRecord) -> bool:
+    """Return whether a lost execution of the newest submission is written down already."""
+    return any(
+        isinstance(value, Attempt) and value.submission == record.submission
+        for value in record.values
+    )

@@ -1,0 +1,116 @@
+"""How a flow run ends, and the words for it. Pure functions over the records."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
+from dask_taskrunner.machine.board import Board
+from dask_taskrunner.machine.events import Loss
+from dask_taskrunner.machine.records import ACTIVE, OPEN, Plan, TaskRunRecord
+from dask_taskrunner.states import Cancelled, Failed
+
+#: How many task runs a message names before it only counts.
+NAMED = 3
+
+
+def flow_header(state: str, text: str | None, at: float) -> Header:
+    """Return the header of a flow run's own state."""
+    return Header(-1, -1, 0, 0, state, text, "", 1, None, None, at, "", 0, None, NOTHING_MORE)
+
+
+def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -> Header:
+    """Return the flow run's state when no task run can advance: the reference tasks decide."""
+    headers = [(id, records[id].header) for id in sorted(plan.reference)]
+    failed = [id for id, header in headers if header and issubclass(header.state_class, Failed)]
+    unfinished = [id for id, header in headers if header is None]
+    cancelled = [id for id, header in headers if header and header.state == "Cancelled"]
+    if failed:
+        return flow_header("Failed", f"{_names(failed, records)} failed", at)
+    if unfinished:
+        return flow_header("Paused", f"{_names(unfinished, records)} did not finish", at)
+    if cancelled:
+        return flow_header("Cancelled", f"{_names(cancelled, records)} cancelled", at)
+    text = "reference tasks succeeded"
+    others = [
+        id
+        for id, record in records.items()
+        if record.header and issubclass(record.header.state_class, Failed)
+    ]
+    if others:
+        text += f"; {len(others)} of {len(records)} task runs failed: {_names(others, records)}"
+    return flow_header("Success", text, at)
+
+
+def _names(ids: list[TaskRunId], records: Mapping[TaskRunId, TaskRunRecord]) -> str:
+    names = [records[id].plan.slug for id in ids[:NAMED]]
+    return ", ".join(names) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+
+
+def holds_inputs(header: Header) -> bool:
+    """Return whether a run that ended so keeps its inputs held: a resume would need them."""
+    return issubclass(header.state_class, Failed | Cancelled)
+
+
+def crash_text(record: TaskRunRecord, loss: Loss) -> str:
+    """Return the message of a run that took its workers with it."""
+    times = "once" if record.deaths == 1 else f"{record.deaths} times"
+    where = f", last {loss.worker}" if loss.worker else ""
+    if loss.kind == "lost":
+        return f"its data was lost {times}: {loss.text}"
+    return (
+        f"its worker died {times}{where} "
+        "(memory limit, os._exit or a crash in C code, walltime, or a GIL held too long?)"
+    )
+
+
+def last_heard(record: TaskRunRecord) -> str:
+    """Return the last that is known of an unfinished run."""
+    if record.running is not None:
+        return f"last heard: running on {record.running.worker}"
+    if record.submission:
+        return f"last heard: {record.phase}"
+    return "it was not sent"
+
+
+def clock(at: float) -> str:
+    """Return a time as a person reads it, UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def broken(board: Board) -> list[str]:
+    """Return what contradicts the rules of the machine; empty where all is well."""
+    found = [text for record in board.records.values() for text in _broken_record(board, record)]
+    records = board.records.values()
+    if board.unfinished != sum(record.header is None for record in records):
+        found.append("the count of unfinished runs disagrees with the records")
+    if board.active != sum(record.phase in ACTIVE for record in records):
+        found.append("the count of active runs disagrees with the records")
+    shown: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        shown[record.plan.name][record.shown] += 1
+    if {name: +counts for name, counts in board.counts.items()} != shown:
+        found.append("the counts by state disagree with the records")
+    return found
+
+
+def _broken_record(board: Board, record: TaskRunRecord) -> Iterator[str]:
+    slug = record.plan.slug
+    upstream = [board.records[id] for id in record.plan.upstream]
+    unopened = sum(source.phase not in OPEN for source in upstream)
+    unfinished = sum(source.phase != "finished" for source in upstream)
+    if (unopened, unfinished) != (record.unopened_upstream, record.unfinished_upstream):
+        yield f"{slug}: its counters disagree with its upstream runs"
+    if record.phase == "waiting" and not unfinished and record.submission:
+        yield f"{slug} waits, and nothing will wake it"
+    if (record.phase == "finished") and record.header is None:
+        yield f"{slug} is finished without a state"
+    if record.phase == "submitted":
+        if not record.future:
+            yield f"{slug} is submitted, and its future was released"
+        for source in upstream:
+            held = source.future or source.by_value or source.header
+            if not held or (source.phase == "waiting"):
+                yield f"{slug} stands behind {source.plan.slug}, which is not there"

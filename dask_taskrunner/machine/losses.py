@@ -1,0 +1,209 @@
+"""What follows when a worker dies: lost executions, lost values, and who pays for them.
+
+Dask may execute a submission again after its run has finished, and it blames every task run that
+was assigned to a dead worker. No order of late, doubled or missing news is an error here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine import endings
+from dask_taskrunner.machine.commands import Note
+from dask_taskrunner.machine.desk import Desk, has_lost_attempt
+from dask_taskrunner.machine.events import Loss, TaskRunLost, ValueLost, WorkerRemoved
+from dask_taskrunner.machine.records import TaskRunRecord
+
+#: How often a run is sent again, uncounted, after the death of a worker on which it is not known
+#: to have been running.
+INNOCENT: Final = 2
+INFO: Final = 20
+WARNING: Final = 30
+
+
+class Losses:
+    """The rules about losses, over one flow run's desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._board = desk.board
+
+    # -- executions -----------------------------------------------------------------------
+
+    def lost(self, event: TaskRunLost) -> None:
+        """A future ended without a state."""
+        record, loss = self._board.records[event.id], event.error
+        if record.phase != "submitted" or event.submission != record.submission:
+            return
+        self._board.withdraw_behind(record, self._desk.time)
+        if loss.kind == "upstream":
+            self._lost_with_upstream(record, loss)
+        elif loss.kind == "cancelled":
+            self._give_up(record, "Cancelled", f"by another client: {loss.text}")
+        elif loss.kind == "error":
+            self._give_up(record, "Crashed", loss.text)
+        else:
+            self._charge(record, loss)
+
+    def _charge(self, record: TaskRunRecord, loss: Loss) -> None:
+        """Send a run again whose worker died, as long as somebody's budget pays."""
+        if loss.kind == "killed":
+            record.deaths += loss.starts
+            if self._is_innocent(record, loss.worker):
+                record.innocent += 1
+                self._send_again(record)
+                return
+        self._desk.close_attempt(record, loss.text, loss.worker)
+        record.crashes += 1
+        if record.crashes <= record.plan.max_crash_retries:
+            self._send_again(record)
+        else:
+            self._give_up(record, "Crashed", endings.crash_text(record, loss))
+
+    @staticmethod
+    def _is_innocent(record: TaskRunRecord, worker: str) -> bool:
+        """Return whether the run is not known to have been running on the dead worker.
+
+        A body that dies before its first start report cannot be told from an innocent one:
+        hence the bound.
+        """
+        running = record.running
+        if running is not None and (not worker or running.worker == worker):
+            return False
+        return not has_lost_attempt(record) and record.innocent < INNOCENT
+
+    def _lost_with_upstream(self, record: TaskRunRecord, loss: Loss) -> None:
+        """Wait for the final state of the run at fault: an upstream's error is not news."""
+        if record.unfinished_upstream:
+            self._board.withdraw(record, self._desk.time)
+            return
+        # By the records all is there: so a value was lost that was there once.
+        culprit = self._board.records.get(loss.culprit) if loss.culprit is not None else None
+        if culprit is not None and culprit.future and culprit.phase == "finished":
+            self._board.withdraw(record, self._desk.time)
+            self.lose_value(culprit, loss.text)
+        else:
+            self._charge(record, loss)
+
+    def _send_again(self, record: TaskRunRecord) -> None:
+        self._board.withdraw(record, self._desk.time)
+        if self._board.is_ready(record):
+            self._board.queue(record)
+
+    def _give_up(self, record: TaskRunRecord, state: str, text: str) -> None:
+        """End a run by a state that the client makes, which its dependents get by value."""
+        if record.header is None:
+            self._desk.end_on_client(record, state, text)
+            return
+        # Its value could not be made again. It keeps its state; its dependents are told.
+        lost = f"the result of {record.plan.slug} was lost with worker {record.header.worker}"
+        record.by_value = self._desk.made(
+            record, "Crashed", f"{lost} and could not be made again: {text}"
+        )
+        self._board.let_go(record)
+        self._board.move(record, "finished")
+        self._board.queue_behind(record)
+
+    def worker_removed(self, event: WorkerRemoved) -> None:
+        """A worker left: what is known to have been running there is lost."""
+        if self._desk.final is not None:
+            return
+        hit = 0
+        for id in event.keys:
+            record = self._board.records.get(id)
+            if record is None or record.phase != "submitted":
+                continue
+            hit += 1
+            if record.running is not None and record.running.worker == event.worker:
+                self._desk.close_attempt(record, f"worker {event.worker} was lost")
+        if hit and not event.expected:
+            text = f"worker {event.worker} was lost with {hit} task runs assigned to it"
+            self._desk.commands.append(Note(text, None, WARNING))
+
+    # -- values ---------------------------------------------------------------------------
+
+    def value_lost(self, event: ValueLost) -> None:
+        """The future of a finished run holds its value no more."""
+        record = self._board.records[event.id]
+        if record.submission == event.submission and self._desk.final is None:
+            self.lose_value(record, event.text)
+
+    def lose_value(self, record: TaskRunRecord, text: str) -> None:
+        """Have a finished run's value made again, where somebody still needs it."""
+        if record.phase != "finished" or not record.future:
+            return
+        self._board.let_go(record)
+        self._board.withdraw_behind(record, self._desk.time)
+        if record.unfinished_readers or self._desk.plan.keeps(record.id):
+            self._desk.note(record, f"the result of {record.plan.slug} was lost: {text}", WARNING)
+            self._make_again(record, text)
+
+    def _make_again(self, record: TaskRunRecord, text: str) -> None:
+        record.crashes += 1
+        if record.crashes <= record.plan.max_crash_retries:
+            self._start_over(record)
+        else:
+            self._give_up(record, "Crashed", text)
+
+    def _start_over(self, record: TaskRunRecord) -> None:
+        """Send a finished run once more, behind those of its inputs that are gone as well."""
+        board = self._board
+        board.move(record, "waiting")
+        for id in record.plan.upstream:
+            source = board.records[id]
+            gone = not source.future and source.by_value is None
+            assert source.header is not None
+            if gone and source.phase == "finished" and not source.header.is_complete:
+                self._start_over(source)
+        if board.is_ready(record):
+            board.queue(record)
+
+    def found_unfinished(self, record: TaskRunRecord, culprit: TaskRunId | None) -> None:
+        """A run ended without running anything, because an upstream run had not finished."""
+        board, time = self._board, self._desk.time
+        board.withdraw(record, time)
+        board.withdraw_behind(record, time)
+        source = board.records.get(culprit) if culprit is not None else None
+        if source is not None and source.header is not None and source.phase == "finished":
+            # The record calls that run finished: its future brought another value this time.
+            self.lose_value(source, f"{record.plan.slug} found it unfinished")
+        if board.is_ready(record) and not record.unfinished_upstream:
+            board.queue(record)
+
+    def made_again(self, record: TaskRunRecord, header: Header) -> None:
+        """Take in what came of making a lost value again."""
+        board = self._board
+        if header.started is not None:
+            record.values = (*record.values[:-1], re_executed(header))
+        if header.state in ("Success", "Skipped"):
+            board.move(record, "finished")
+            for id in record.plan.upstream:
+                board.release_if_unneeded(board.records[id])
+            board.queue_behind(record)
+            return
+        board.let_go(record)
+        board.withdraw_behind(record, self._desk.time)
+        self._make_again(record, f"made again, it ended as {header.state}: {header.message}")
+
+    def late(self, record: TaskRunRecord, header: Header) -> None:
+        """Take in news that changes no state: it fills the attempts."""
+        final = record.header
+        again = final is not None and bool(final.worker) and final.submission == header.submission
+        if again:
+            header = re_executed(header)
+        if header.started is not None:
+            record.values += (header,)
+        left = record.left_running
+        if left is not None and left.execution == header.execution:
+            record.left_running = None
+        if again:
+            text = f"{record.plan.slug} was executed again by Dask on {header.worker}"
+            self._desk.note(record, text, INFO)
+            if header.state not in ("Success", "Skipped") and self._desk.final is None:
+                self.lose_value(record, f"executed again, it ended as {header.state}")
+
+
+def re_executed(header: Header) -> Header:
+    """Return the header of an execution that came after the run's end."""
+    return header._replace(more={**header.more, "outcome": "re-executed"})

@@ -1,0 +1,269 @@
+"""The client's brain: told what happened (events), it answers what to do (commands).
+
+:meth:`Machine.handle` is the only mutator. It reads no clock, config or network and knows
+nothing of threads: a whole run, with retries, crashes and cancellation, takes microseconds in a
+test.
+
+Rule 1: a finished state never changes.
+Rule 2: only the newest submission of a task run changes its state; other news fills attempts.
+Rule 3: every unfinished run is queued or submitted, waits for a time, waits for an unfinished
+upstream run, or is paused.
+Rule 4: what is to be sent goes out when the run starts or the timer fires, a slice at a time;
+``wake_at`` lies in the past while there is something to send.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine import endings
+from dask_taskrunner.machine.commands import (
+    CallHook,
+    Command,
+    FetchHeader,
+    Finish,
+    Release,
+    SubmitMany,
+)
+from dask_taskrunner.machine.desk import Desk
+from dask_taskrunner.machine.events import (
+    CancelAsked,
+    ClusterLost,
+    Event,
+    RunStarted,
+    TaskRunEnded,
+    TaskRunLost,
+    TaskRunsBegan,
+    TimerFired,
+    ValueLost,
+    WorkerRemoved,
+)
+from dask_taskrunner.machine.history import HistoryEntry
+from dask_taskrunner.machine.losses import Losses
+from dask_taskrunner.machine.records import Plan, Running, TaskRunRecord
+
+
+class Machine:
+    """The state of one flow run.
+
+    Parameters
+    ----------
+    plan : Plan
+        The task runs and what is kept of them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._desk = Desk(plan)
+        self._board = self._desk.board
+        self._losses = Losses(self._desk)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            RunStarted: self._started,
+            TaskRunsBegan: self._began,
+            TaskRunEnded: self._ended,
+            TaskRunLost: self._losses.lost,
+            WorkerRemoved: self._losses.worker_removed,
+            ValueLost: self._losses.value_lost,
+            TimerFired: self._timer_fired,
+            CancelAsked: self._cancel_asked,
+            ClusterLost: self._cluster_lost,
+        }
+
+    # -- reading --------------------------------------------------------------------------
+
+    @property
+    def final(self) -> Header | None:
+        """The flow run's own state, once it is over or paused."""
+        return self._desk.final
+
+    @property
+    def wake_at(self) -> float | None:
+        """When :class:`TimerFired` is wanted; None for never. A past time means now."""
+        if self.final is not None:
+            return None
+        return float("-inf") if self._board.has_mail else self._board.due_at
+
+    @property
+    def history(self) -> list[HistoryEntry]:
+        """Every change of state so far, oldest first."""
+        return self._board.history
+
+    @property
+    def counts(self) -> Mapping[str, Counter[str]]:
+        """Per task name, how many of its runs show which state."""
+        return self._board.counts
+
+    @property
+    def records(self) -> Mapping[TaskRunId, TaskRunRecord]:
+        """What is known of each task run."""
+        return self._board.records
+
+    def validate(self) -> list[str]:
+        """Return what contradicts the rules at the head of this file. Costly: for tests."""
+        return endings.broken(self._board)
+
+    # -- the only mutator -----------------------------------------------------------------
+
+    def handle(self, event: Event) -> list[Command]:
+        """Take in one event and return the commands that follow from it, in order."""
+        desk = self._desk
+        desk.now = event.at
+        was_over = desk.final is not None
+        self._handlers[type(event)](event)
+        if desk.final is None and not self._board.active:
+            self._finish(endings.outcome(self.plan, self._board.records, desk.time))
+        released, commands = self._board.take_released(), desk.commands
+        desk.commands = []
+        if was_over:
+            return []
+        return [Release(released), *commands] if released else commands
+
+    def _started(self, event: RunStarted) -> None:
+        self._desk.wall = event.wall - event.at
+        self._board.queue_all()
+        self._flow_changed("Pending", endings.flow_header("Running", None, self._desk.time))
+        self._send_slice()
+
+    def _timer_fired(self, event: TimerFired) -> None:
+        for record in self._board.take_due(event.at):
+            self._retry(record)
+        self._send_slice()
+
+    def _send_slice(self) -> None:
+        if runs := self._board.take_slice(self._desk.time):
+            self._desk.commands.append(SubmitMany(runs))
+
+    def _finish(self, header: Header) -> None:
+        self._desk.final = header
+        self._board.drop_plans()
+        self._flow_changed("Running", header)
+        self._desk.commands.append(Finish(header))
+
+    def _flow_changed(self, old: str, header: Header) -> None:
+        time = self._desk.time
+        self.history.append(HistoryEntry(time, None, old, header.state, header))
+        if self.plan.has_handlers:
+            before = endings.flow_header(old, None, time)
+            self._desk.commands.append(CallHook(None, before, header))
+
+    def _cancel_asked(self, event: CancelAsked) -> None:
+        if self.final is not None:
+            return
+        for record in self._board.records.values():
+            if record.header is None:
+                text = event.reason
+                if record.running is not None:
+                    text = f"asked to stop; its code was running on {record.running.worker}"
+                    record.left_running = record.running
+                self._desk.end_on_client(record, "Cancelled", text)
+            elif record.phase != "finished":
+                self._board.let_go(record)
+                self._board.move(record, "finished")
+        self._finish(endings.flow_header("Cancelled", event.reason, self._desk.time))
+
+    def _cluster_lost(self, event: ClusterLost) -> None:
+        if self.final is not None:
+            return
+        time = self._desk.time
+        for record in self._board.records.values():
+            record.future = False
+            if record.header is not None:
+                self._board.move(record, "finished")
+                continue
+            before = record.shown
+            text = f"not known: {event.text}; {endings.last_heard(record)}"
+            record.running = None
+            record.retry_header = self._desk.made(record, "Pending", text)
+            self._board.move(record, "paused")
+            self._board.show(record, before, time, record.retry_header)
+        text = f"the cluster was lost at {endings.clock(time)}: {event.text}"
+        self._finish(endings.flow_header("Crashed", text, time))
+
+    # -- news of executions ---------------------------------------------------------------
+
+    def _began(self, event: TaskRunsBegan) -> None:
+        for body in event.bodies:
+            record = self._board.records[body.id]
+            if record.phase != "submitted" or body.submission != record.submission:
+                continue
+            running = record.running
+            if running is not None and running.execution != body.execution:
+                # Dask started it again: whatever ran it before is not there any more.
+                self._desk.close_attempt(record, "Dask started it again elsewhere")
+            before = record.shown
+            record.running = Running(event.worker, body.execution, body.submission, body.started)
+            self._board.show(record, before, self._desk.time, None)
+
+    def _ended(self, event: TaskRunEnded) -> None:
+        record, header = self._board.records[event.id], event.header
+        current = record.phase == "submitted" and event.submission == record.submission
+        if header is None:
+            if current:
+                self._desk.commands.append(FetchHeader(event.id, event.submission))
+            return
+        if header.execution == record.last_execution:
+            return
+        record.last_execution = header.execution
+        if not current:
+            self._losses.late(record, header)
+            return
+        if header.started is not None:
+            record.values += (header,)
+        if record.header is not None:
+            self._losses.made_again(record, header)
+        elif header.state == "Retrying":
+            self._delay(record, header)
+        elif header.state == "Paused":
+            self._pause(record, header)
+        elif header.state == "Pending":
+            n, map_index = header.more.get("waits_for", (-1, -1))
+            self._losses.found_unfinished(record, (n, map_index))
+        else:
+            self._desk.end(record, header)
+
+    def _step_back(self, record: TaskRunRecord) -> None:
+        """Take back a run's future, and at once all that was sent behind it.
+
+        Dask drops what has not started, so a retry costs a handful of empty executions, not
+        one per run downstream.
+        """
+        record.running = None
+        self._board.let_go(record)
+        self._board.withdraw_behind(record, self._desk.time)
+
+    def _delay(self, record: TaskRunRecord, header: Header) -> None:
+        before = record.shown
+        self._step_back(record)
+        # A trigger that asks for a retry has not used up the number that it ran under.
+        record.run_number = header.more.get("last_run_number", header.run_number) + 1
+        delay = header.more.get("delay")
+        if delay is None:
+            # Only RETRY(scheduled_time=...) names a time, and it is held against our wall clock.
+            delay = max(0.0, header.more["scheduled_time"] - self._desk.time)
+        # Clocks differ between machines, so only the client's decides when a retry is due.
+        more = {**header.more, "delay": delay, "scheduled_time": self._desk.time + delay}
+        record.retry_header = header._replace(more=more)
+        self._board.move(record, "delayed")
+        self._board.set_timer(record, self._desk.now + delay)
+        self._board.show(record, before, self._desk.time, record.retry_header)
+
+    def _retry(self, record: TaskRunRecord) -> None:
+        before, waited = record.shown, record.retry_header
+        assert waited is not None
+        self._board.move(record, "waiting")
+        pending = self._desk.made(record, "Pending", f"run {record.run_number} is due")
+        self._board.show(record, before, self._desk.time, pending)
+        self._desk.call_handlers(record, waited, pending)
+        # An upstream value may have been lost meanwhile: then it goes out behind that one.
+        if self._board.is_ready(record):
+            self._board.queue(record)
+
+    def _pause(self, record: TaskRunRecord, header: Header) -> None:
+        before = record.shown
+        self._step_back(record)
+        record.retry_header = header
+        self._board.move(record, "paused")
+        self._board.show(record, before, self._desk.time, header)

@@ -1,0 +1,244 @@
+"""What the client knows of each task run, and the plan that it comes from.
+
+The records are the truth about the run. Only the machine changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from dask_taskrunner.headers import Header, TaskRunId
+
+#: Where a task run stands with respect to the cluster. ``waiting``: not sent, an upstream run
+#: is not there yet; ``queued``: goes out with one of the next slices; ``submitted``: sent and
+#: not heard of; ``delayed``: a retry is due at a known time; ``paused``; ``finished``.
+Phase: TypeAlias = Literal["waiting", "queued", "submitted", "delayed", "paused", "finished"]
+
+#: Phases that a downstream run may stand behind.
+OPEN: frozenset[Phase] = frozenset({"queued", "submitted", "finished"})
+#: Phases in which something is under way.
+ACTIVE: frozenset[Phase] = frozenset({"queued", "submitted", "delayed"})
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A task run as the flow's plan has it.
+
+    Plans list their runs in topological order, and ``id[0]`` is the position in that list.
+    """
+
+    id: TaskRunId
+    #: The task's name: what views group by.
+    name: str
+    slug: str
+    upstream: tuple[TaskRunId, ...]
+    max_crash_retries: int = 2
+    #: Bytes of its own in the message, for the size of slices.
+    nbytes: int = 0
+    #: True where the client must report its own changes of state to state handlers.
+    has_handlers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a flow run is made of.
+
+    Attributes
+    ----------
+    runs : tuple of PlannedRun
+        In topological order.
+    reference : frozenset of TaskRunId
+        Whose states decide the flow run's.
+    kept : frozenset of TaskRunId or None
+        Whose results are held when nobody on the cluster needs them; None for all.
+    has_handlers : bool
+        True where the flow itself has state handlers.
+    """
+
+    runs: tuple[PlannedRun, ...]
+    reference: frozenset[TaskRunId]
+    kept: frozenset[TaskRunId] | None = frozenset()
+    has_handlers: bool = False
+
+    def keeps(self, id: TaskRunId) -> bool:
+        """Return whether the result is held when nobody on the cluster needs it."""
+        return self.kept is None or id in self.kept
+
+
+class Attempt(NamedTuple):
+    """One execution of a task run's body.
+
+    Attributes
+    ----------
+    number : int
+        From 1, in the order in which they are known to have begun.
+    run_number : int
+        What ``max_retries`` counts.
+    submission : int
+        Which send to the cluster.
+    worker : str
+        The worker's address.
+    started, ended : float or None
+        Epoch seconds by the worker's clock.
+    outcome : str
+        ``running success failed retrying skipped paused timed-out cancelled looped worker-lost
+        re-executed``.
+    error : str or None
+        ``TypeName: text`` of what went wrong.
+    """
+
+    number: int
+    run_number: int
+    submission: int
+    worker: str
+    started: float | None
+    ended: float | None
+    outcome: str
+    error: str | None
+
+
+class Running(NamedTuple):
+    """What a start report said."""
+
+    worker: str
+    execution: int
+    submission: int
+    started: float
+
+
+class TaskRunRecord:
+    """What the client knows of one task run."""
+
+    __slots__ = (
+        "by_value",
+        "crashes",
+        "downstream",
+        "failed_readers",
+        "future",
+        "header",
+        "deaths",
+        "innocent",
+        "last_execution",
+        "left_running",
+        "phase",
+        "plan",
+        "queued_at",
+        "retry_header",
+        "run_number",
+        "running",
+        "submission",
+        "unfinished_readers",
+        "unfinished_upstream",
+        "unopened_upstream",
+        "values",
+    )
+
+    def __init__(self, plan: PlannedRun) -> None:
+        self.plan = plan
+        self.downstream: tuple[TaskRunId, ...] = ()
+        self.phase: Phase = "waiting"
+        #: The number of the newest send; news of older ones changes no state.
+        self.submission = 0
+        self.run_number = 1
+        #: The first finished state, for good.
+        self.header: Header | None = None
+        #: The newest unfinished state that a worker answered with.
+        self.retry_header: Header | None = None
+        #: The state that dependents get by value, because no future holds it.
+        self.by_value: Header | None = None
+        #: True while a future of the newest submission is held.
+        self.future = False
+        self.running: Running | None = None
+        #: What still ran when the flow run was cancelled, until its end is heard of.
+        self.left_running: Running | None = None
+        #: Epoch seconds of the first send.
+        self.queued_at: float | None = None
+        #: Headers of executions with a body, oldest first, and what is known of lost ones.
+        self.values: tuple[Header | Attempt, ...] = ()
+        #: Submissions that are charged to the crash budget.
+        self.crashes = 0
+        #: Submissions that died although not known to be running, and were not charged.
+        self.innocent = 0
+        #: Worker deaths under this task run, as far as known.
+        self.deaths = 0
+        #: The execution of the newest header, so that the same news twice is news once.
+        self.last_execution = 0
+        #: Upstream runs in no OPEN phase.
+        self.unopened_upstream = len(plan.upstream)
+        #: Upstream runs in another phase than finished.
+        self.unfinished_upstream = len(plan.upstream)
+        #: Direct downstream runs without a final state.
+        self.unfinished_readers = 0
+        #: Direct downstream runs that failed or were cancelled: a resume needs their inputs.
+        self.failed_readers = 0
+
+    @property
+    def id(self) -> TaskRunId:
+        return self.plan.id
+
+    @property
+    def shown(self) -> str:
+        """The name of the class of the state that a user sees."""
+        if self.header is not None:
+            return self.header.state
+        if self.running is not None:
+            return "Running"
+        if self.phase in ("delayed", "paused") and self.retry_header is not None:
+            return self.retry_header.state
+        return "Pending"
+
+    def attempts(self) -> list[Attempt]:
+        """Return the executions of the body, in the order in which they are known to have begun."""
+        attempts = [
+            value if isinstance(value, Attempt) else attempt_of(value) for value in self.values
+        ]
+        if self.running is not None:
+            running = self.running
+            attempts.append(
+                Attempt(
+                    0, self.run_number, running.submission, running.worker,
+                    running.started, None, "running", None,
+                )
+            )  # fmt: skip
+        return [attempt._replace(number=n) for n, attempt in enumerate(attempts, start=1)]
+
+
+_OUTCOMES = {
+    "Success": "success",
+    "Skipped": "skipped",
+    "Retrying": "retrying",
+    "Paused": "paused",
+    "TimedOut": "timed-out",
+    "Cancelled": "cancelled",
+    "Looped": "looped",
+}
+
+
+def attempt_of(header: Header) -> Attempt:
+    """Return what a header says of the execution that it comes from."""
+    outcome = header.more.get("outcome") or _OUTCOMES.get(header.state, "failed")
+    ended = None
+    if header.started is not None and header.seconds is not None:
+        ended = header.started + header.seconds
+    error = header.more.get("error")
+    if error is None and outcome in ("failed", "timed-out"):
+        error = header.message
+    return Attempt(
+        0, header.run_number, header.submission, header.worker,
+        header.started, ended, outcome, error,
+    )  # fmt: skip
+
+
+def make_records(runs: Iterable[PlannedRun]) -> dict[TaskRunId, TaskRunRecord]:
+    """Return a record for each planned run, with its downstream runs filled in."""
+    records = {run.id: TaskRunRecord(run) for run in runs}
+    downstream: dict[TaskRunId, list[TaskRunId]] = {id: [] for id in records}
+    for id, record in records.items():
+        for upstream in record.plan.upstream:
+            downstream[upstream].append(id)
+    for id, readers in downstream.items():
+        records[id].downstream = tuple(readers)
+        records[id].unfinished_readers = len(readers)
+    return records

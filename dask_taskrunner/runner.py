@@ -1,0 +1,355 @@
+"""``DaskTaskRunner``: connects to a cluster and runs flows there."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+import warnings
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, Final, Literal, Self
+
+from dask_taskrunner.backend import Backend, FlowSpec
+from dask_taskrunner.dask_backend.backend import DaskBackend
+from dask_taskrunner.dask_backend.connecting import Connection, connect, current_client
+from dask_taskrunner.driver import Driver
+from dask_taskrunner.exceptions import OptionError, RunnerClosed, TaskRunnerWarning
+from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.graph.options import check_options
+from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.main_guard import check_main_guard
+from dask_taskrunner.planning import FlowPlan, plan_flow
+from dask_taskrunner.view.tally import Tally
+from dask_taskrunner.view.terminal import Title, watching
+
+#: How many bytes of held results are fetched, in all, when a runner closes.
+FETCH_LIMIT: Final = 256_000_000
+#: How long Ctrl-C waits for the run to end as cancelled.
+_INTERRUPT_PATIENCE: Final = 2.0
+
+Keep = Literal["reference", "all", "none"]
+
+#: The runner of the innermost ``with``.
+_surrounding: ContextVar[DaskTaskRunner | None] = ContextVar("dask_taskrunner_runner", default=None)
+
+
+class DaskTaskRunner:
+    """Runs flows on a Dask cluster.
+
+    With none of the first four arguments it uses the current default Dask client where there is
+    one, else it starts a `LocalCluster` of worker processes. It closes only what it opened.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        One that exists already; it stays open.
+    address : str, optional
+        A scheduler's, such as ``tcp://host:8786``.
+    cluster : distributed cluster object, optional
+        One that exists already; it stays open.
+    cluster_class : class, callable or str, optional
+        What starts a cluster, called with `cluster_kwargs`; a str is a dotted name such as
+        ``"dask_jobqueue.SLURMCluster"``.
+    cluster_kwargs : mapping, optional
+        For `cluster_class`, or for the local cluster.
+    adapt_kwargs : mapping, optional
+        The cluster is told to adapt with these, such as ``{"minimum": 0, "maximum": 20}``.
+    client_kwargs : mapping, optional
+        For the client that is made, such as ``{"timeout": "10 s"}``.
+    performance_report_path : str, optional
+        Where to write Dask's performance report at the end; needs bokeh.
+    task_defaults : mapping, optional
+        Task options for what neither a flow nor a task sets.
+    fetch_limit : int
+        How many bytes of held results are fetched, in all, before the runner closes.
+
+    Attributes
+    ----------
+    client : distributed.Client
+        The client in use.
+    cluster : object or None
+        The cluster, where it is known.
+    last_run : FlowRun or None
+        The flow run that was started last.
+
+    Raises
+    ------
+    OptionError
+        The options contradict each other.
+    ConnectFailed
+        Nobody answers, or the client is closed.
+    MissingMainGuard
+        A script would start worker processes without ``if __name__ == "__main__":``.
+    """
+
+    def __init__(
+        self,
+        client: Any = None,
+        address: str | None = None,
+        cluster: Any = None,
+        cluster_class: Any = None,
+        cluster_kwargs: Mapping[str, Any] | None = None,
+        adapt_kwargs: Mapping[str, Any] | None = None,
+        client_kwargs: Mapping[str, Any] | None = None,
+        performance_report_path: str | None = None,
+        *,
+        task_defaults: Mapping[str, Any] | None = None,
+        fetch_limit: int = FETCH_LIMIT,
+    ) -> None:
+        self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
+        self._fetch_limit = fetch_limit
+        starts = (client, address, cluster, cluster_class, cluster_kwargs, adapt_kwargs)
+        if all(option is None for option in starts):
+            client = current_client()
+        self._connection = connect(
+            client=client,
+            address=address,
+            cluster=cluster,
+            cluster_class=cluster_class,
+            cluster_kwargs=cluster_kwargs,
+            adapt_kwargs=adapt_kwargs,
+            client_kwargs=client_kwargs if client is None else None,
+            performance_report_path=performance_report_path,
+            before_processes=check_main_guard,
+        )
+        self._backend: Backend = DaskBackend(self._connection.client)
+        self.last_run: FlowRun | None = None
+        self._runs: weakref.WeakSet[FlowRun] = weakref.WeakSet()
+        self._going: set[FlowRun] = set()
+        self._lock = threading.Lock()
+        self._tokens: list[Any] = []
+        # Also when it is collected, and at interpreter exit.
+        self._finalizer = weakref.finalize(self, _close, self._backend, self._connection)
+
+    # -- the connection -------------------------------------------------------------------
+
+    @property
+    def client(self) -> Any:
+        """The Dask client in use."""
+        return self._connection.client
+
+    @property
+    def cluster(self) -> Any:
+        """The cluster object, where it is known."""
+        return self._connection.cluster
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return str(self._connection.client.scheduler.address)
+
+    @property
+    def dashboard_link(self) -> str:
+        """Where Dask's own dashboard is."""
+        return str(self._connection.client.dashboard_link)
+
+    @property
+    def where(self) -> str:
+        """The cluster, in words."""
+        return self._connection.where
+
+    @property
+    def closed(self) -> bool:
+        """Whether the runner is closed."""
+        return not self._finalizer.alive
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        self._tokens.append(_surrounding.set(self))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        _surrounding.reset(self._tokens.pop())
+        if kind is None:
+            for run in list(self._going):
+                run._driver.ended.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what still runs, fetch what is held, and close what the runner opened.
+
+        A second call does nothing.
+        """
+        if self.closed:
+            return
+        for run in list(self._going):
+            run.cancel()
+            run._driver.ended.wait(_INTERRUPT_PATIENCE)
+        for run in list(self._runs):
+            run.keep_results(self._fetch_limit)
+        self._finalizer()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RunnerClosed("this DaskTaskRunner is closed; make a new one")
+
+    # -- running --------------------------------------------------------------------------
+
+    def run(self, flow: Flow, *, progress: bool | None = None, **options: Any) -> FlowRun:
+        """Run a flow, and wait for its end.
+
+        Parameters
+        ----------
+        flow : Flow
+            What to run.
+        progress : bool, optional
+            Whether to show a live block; default: where standard error is a terminal.
+        **options
+            As :meth:`start`.
+
+        Returns
+        -------
+        FlowRun
+            Also of a flow that failed; see its ``state``.
+
+        Raises
+        ------
+        FlowRunFailed
+            The flow failed, and ``raise_on_failure`` was asked for.
+        KeyboardInterrupt
+            Ctrl-C: the run was cancelled, and is the exception's attribute ``run``.
+        """
+        raise_on_failure = options.pop("raise_on_failure", False)
+        run = self.start(flow, **options)
+        title = Title(flow.name, run.run_name, self.where)
+        with (
+            _cancelling_on_interrupt(run),
+            watching(run.history, Tally(run.names), title, progress=progress),
+        ):
+            run.wait()
+        return run.raise_for_failure() if raise_on_failure else run
+
+    def start(
+        self,
+        flow: Flow,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        run_name: str | None = None,
+        return_tasks: Collection[Any] | Literal["all"] | None = None,
+        context: Mapping[str, Any] | None = None,
+        keep: Keep = "reference",
+        **more_parameters: Any,
+    ) -> FlowRun:
+        """Start a flow, and return at once.
+
+        Parameters
+        ----------
+        flow : Flow
+            What to run.
+        parameters, **more_parameters
+            Values of the flow's parameters, by name.
+        run_name : str, optional
+            What people call the run; default: the flow's name and the run's id.
+        return_tasks : collection of tasks, or 'all', optional
+            Tasks whose results to keep besides the reference tasks'.
+        context : mapping, optional
+            Further entries of the context of every task run.
+        keep : {'reference', 'all', 'none'}
+            Which results stay on the cluster after the run.
+
+        Returns
+        -------
+        FlowRun
+
+        Raises
+        ------
+        RunnerClosed
+            The runner is closed.
+        ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument
+            The flow cannot be run so; nothing was sent.
+        """
+        self._check_open()
+        if not isinstance(flow, Flow):
+            raise OptionError(f"a runner runs a Flow, not {flow!r}")
+        if keep not in ("reference", "all", "none"):
+            raise OptionError(f"keep must be 'reference', 'all' or 'none', not {keep!r}")
+        values = flow.resolve_parameters({**(parameters or {}), **more_parameters})
+        plan = plan_flow(
+            flow,
+            values,
+            task_defaults=self._task_defaults,
+            keep=keep,
+            return_tasks=_wanted(flow, return_tasks),
+        )
+        self._warn(plan)
+        run_id = uuid.uuid4().hex[:8]
+        run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
+        spec = FlowSpec(
+            run_id, plan.definitions, _context(run, context or {}), plan.specs
+        )
+        driver = Driver(
+            plan.machine, spec, self._backend, HookThread(f"dask-taskrunner-hooks-{run_id}"), run
+        )
+        run.attach(driver)
+        self._keep_track(run)
+        driver.start()
+        return run
+
+    def _keep_track(self, run: FlowRun) -> None:
+        with self._lock:
+            self.last_run = run
+            self._runs.add(run)
+            self._going = {other for other in self._going if not other._driver.ended.is_set()}
+            self._going.add(run)
+
+    def _warn(self, plan: FlowPlan) -> None:
+        """Warn, in the caller's thread and before anything is sent, of what the caller can mend."""
+        if self._connection.is_temporary and any(task.cache_for for task in plan.resolved):
+            warnings.warn(
+                "cache_for has no effect here: this runner's cluster ends with it, and the cached "
+                "results with the cluster. Give DaskTaskRunner an address, a cluster or a client.",
+                TaskRunnerWarning,
+                stacklevel=3,
+            )
+
+
+def _wanted(flow: Flow, return_tasks: Any) -> list[Any] | None:
+    """Return the tasks whose results are kept besides; None for all."""
+    if return_tasks == "all" and isinstance(return_tasks, str):
+        return None
+    return [flow.resolve_task(task) for task in return_tasks or ()]
+
+
+def _context(run: FlowRun, more: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **more,
+        "flow_name": run.flow.name,
+        "flow_run_id": run.run_id,
+        "run_name": run.run_name,
+        "parameters": run.parameters,
+    }
+
+
+def _close(backend: Backend, connection: Connection) -> None:
+    backend.close()
+    connection.close()
+
+
+@contextlib.contextmanager
+def _cancelling_on_interrupt(run: FlowRun) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        run.cancel()
+        # A second one comes out of here at once.
+        run._driver.ended.wait(_INTERRUPT_PATIENCE)
+        interrupt.run = run  # type: ignore[attr-defined]
+        raise
+
+
+def run_flow(flow: Flow, *, runner: DaskTaskRunner | None = None, **options: Any) -> FlowRun:
+    """Run a flow: what :meth:`Flow.run` does.
+
+    On ``runner``, else on that of the surrounding ``with``, else with the current default Dask
+    client, else on a local cluster for this one run.
+    """
+    if runner is None:
+        runner = _surrounding.get()
+    if runner is not None:
+        return runner.run(flow, **options)
+    with DaskTaskRunner() as own:
+        return own.run(flow, **options)
+

@@ -1,0 +1,136 @@
+"""What a user holds of one task run: a look at its record. It changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dask_taskrunner.headers import to_state
+from dask_taskrunner.machine.records import Attempt, TaskRunRecord
+from dask_taskrunner.outcomes import error_of, value_of
+from dask_taskrunner.states import Pending, Running, State
+from dask_taskrunner.view.text import task_run_repr
+
+if TYPE_CHECKING:
+    from dask_taskrunner.driver import Driver
+
+
+class TaskRun:
+    """One task run of a flow run, while it runs and after.
+
+    Get one by ``run[task]`` or ``run["slug"]``.
+    """
+
+    def __init__(self, record: TaskRunRecord, driver: Driver, max_retries: int) -> None:
+        self._record = record
+        self._driver = driver
+        self._max_retries = max_retries
+
+    @property
+    def slug(self) -> str:
+        """The name of the task run inside its flow run."""
+        return self._record.plan.slug
+
+    @property
+    def state(self) -> State:
+        """What is known of the task run; a header, whose result may lie on a worker."""
+        record = self._record
+        if record.header is not None:
+            return to_state(record.header, self.slug)
+        if record.running is not None:
+            state: State = Running(message=f"on {record.running.worker}")
+            state.at = record.running.started
+            return state
+        if record.phase in ("delayed", "paused") and record.retry_header is not None:
+            return to_state(record.retry_header, self.slug)
+        return Pending(message=_waiting(record))
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """One line for each argument of the attempt that failed; empty where none did."""
+        header = self._record.header
+        return dict(header.more.get("inputs", {})) if header is not None else {}
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Each execution of the body, in the order in which they are known to have begun."""
+        return self._record.attempts()
+
+    @property
+    def children(self) -> list[TaskRun]:
+        """The children of a mapped task run; empty for any other."""
+        return []
+
+    @property
+    def max_attempts(self) -> int:
+        """How often the body may run where nothing crashes."""
+        return max(self._max_retries + 1, len(self._record.values))
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the result, from wherever it lies; wait for it where the run goes on.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            In seconds.
+
+        Raises
+        ------
+        Exception
+            A failed run raises the task's own exception, with notes on where it was raised, and
+            `RemoteTaskError` where the object did not survive the trip.
+        UpstreamFailed
+            The trigger kept the task from running; its ``__cause__`` is the root cause.
+        TaskTimedOut, TaskCrashed, TaskCancelled
+            The run ended so.
+        NotFinished
+            The flow run ended, or paused, without this one.
+        ResultReleased, ResultLost, ResultNotSerializable
+            The result cannot be had.
+        TimeoutError
+            It did not come in time.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        error = self.exception(timeout)
+        if error is not None:
+            raise error
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return value_of(self._record, self._driver, left)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what :meth:`result` raises for the run's state, or None.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            In seconds.
+
+        Raises
+        ------
+        TimeoutError
+            The run went on for longer.
+        """
+        driver, record = self._driver, self._record
+        done = driver.wait_for(
+            lambda: record.header is not None or driver.final is not None, timeout
+        )
+        if not done:
+            raise TimeoutError(f"{self.slug} has not finished after {timeout} s")
+        return error_of(
+            record, driver, driver.machine.records, self.max_attempts, timeout
+        )
+
+    def __repr__(self) -> str:
+        state = self.state
+        return task_run_repr(
+            self.slug, type(state).__name__, state.message, len(self._record.values)
+        )
+
+
+def _waiting(record: TaskRunRecord) -> str | None:
+    if record.phase == "submitted":
+        return "submitted"
+    if record.unfinished_upstream:
+        return f"waits for {record.unfinished_upstream} upstream runs"
+    return None

@@ -1,0 +1,81 @@
+"""The function in the graph: a short bootstrap that any process with Dask can receive.
+
+The scheduler unpickles what it is sent, and so does a worker before it runs a task. A function that
+refers to this package would leave a task pending for ever on a worker that lacks it. So the
+bootstrap travels by value, imports the package only when it is called, and where that fails
+answers with a failed state made of plain values.
+
+It is written as source, because only a class of no importable module is pickled by value without
+changing the user's own settings of cloudpickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import cloudpickle
+
+# `_Ref` stands for the class in the pickle of an instance: the class's own pickle, made once.
+_SOURCE: Final = '''
+class Bootstrap:
+    """Runs a task run of dask_taskrunner, or says that it is not installed here."""
+
+    __slots__ = ("blob",)
+
+    def __init__(self, blob):
+        self.blob = blob
+
+    def __reduce__(self):
+        return Ref(self.blob), (self.blob,)
+
+    def __call__(self, call, definition, *upstream):
+        try:
+            from dask_taskrunner.worker.run_task import run_task
+        except ImportError as error:
+            return answer(call, definition, error)
+        return run_task(call, definition, upstream)
+
+
+class Ref:
+    __slots__ = ("blob",)
+
+    def __init__(self, blob):
+        self.blob = blob
+
+    def __call__(self, blob):
+        return Bootstrap(blob)
+
+    def __reduce__(self):
+        import cloudpickle
+
+        return cloudpickle.loads, (self.blob,)
+
+
+def answer(call, definition, error):
+    import pickle
+    import random
+    import time
+
+    from distributed import get_worker
+
+    run, n, map_index, submission, run_number, _, slug, *_ = pickle.loads(call)
+    topic = pickle.loads(definition)[1]
+    worker = get_worker()
+    text = f"dask_taskrunner is not installed on worker {worker.address}: {error}"
+    header = [
+        n, map_index, submission, random.getrandbits(60), "Failed", text, worker.address,
+        run_number, None, None, time.time(), "", 0, None, {"type": type(error).__name__},
+    ]
+    worker.log_event(topic, ["dtr1-header", run, slug, header])
+    return ("dtr1", pickle.dumps((header, slug)), [(b"", [])])
+'''
+
+
+def make_bootstrap() -> Callable[..., Any]:
+    """Return the bootstrap, which pickles the same way wherever it has travelled to."""
+    namespace: dict[str, Any] = {"__name__": "dask_taskrunner_bootstrap"}
+    exec(_SOURCE, namespace)  # our own source, right above
+    bootstrap = namespace["Bootstrap"]
+    made: Callable[..., Any] = bootstrap(cloudpickle.dumps(bootstrap))
+    return made

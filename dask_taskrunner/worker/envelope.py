@@ -1,0 +1,180 @@
+"""The envelope: a state with its live value, which is pickled only when Dask asks for its wire form.
+
+A consumer in the same process gets the very object, as with raw Dask. What does not pickle becomes
+a marker, and what does not unpickle is found out here, in our code: inside Dask either would leave
+the dependents pending for ever.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import cloudpickle
+
+from dask_taskrunner.exceptions import ResultNotSerializable
+from dask_taskrunner.headers import Header, to_state
+from dask_taskrunner.states import Failed, State
+from dask_taskrunner.worker.wire import PROTOCOL, WireState
+
+#: From this size on a pickle is handed to Dask out of band, so that it is not copied once more.
+_OUT_OF_BAND = 65_536
+
+
+class Envelope:
+    """A state on the worker that made it.
+
+    Parameters
+    ----------
+    header : Header
+        What is known of the state.
+    slug : str
+        The task run's name.
+    state : State
+        The state itself, with its value.
+    """
+
+    __slots__ = ("header", "slug", "state")
+
+    def __init__(self, header: Header, slug: str, state: State) -> None:
+        self.header = header
+        self.slug = slug
+        self.state = state
+
+    def __sizeof__(self) -> int:
+        return self.header.nbytes + 200
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return tuple, (self.to_wire(),)
+
+    def __getitem__(self, index: int) -> Any:
+        # So that what asks for a header need not know which of the two forms it meets.
+        return self.to_wire()[index]
+
+    def to_wire(self) -> WireState:
+        """Return the state as a tuple of plain values that any process with Dask can hold."""
+        value = self.state.exception if isinstance(self.state, Failed) else self.state.result
+        header = self.header
+        parts: tuple[Any, list[Any]] = (b"", [])
+        # What is small rides in the header; what does not survive the trip stays behind.
+        if not header.is_complete:
+            try:
+                parts = pickle_value(value)
+            except Exception as error:  # Whatever a user's __reduce__ raises.
+                text = f"{type(error).__name__}: {error}"
+                header = header._replace(more={**header.more, "not_serializable": text})
+        return (PROTOCOL, pickle.dumps((header.to_wire(), self.slug)), [parts])
+
+
+class Opened:
+    """A value that was opened in this process; it pickles as what it was opened from."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return tuple, (pickle_value(self.value),)
+
+    def __sizeof__(self) -> int:
+        # The tuple was measured when it arrived, as bytes.
+        return 0
+
+
+def pickle_value(value: object) -> tuple[Any, list[Any]]:
+    """Return the pickle of a value and its buffers, out of band.
+
+    As Dask does it: cloudpickle where pickle fails, or would refer to a ``__main__`` that another
+    process does not have.
+    """
+    buffers: list[Any] = []
+    try:
+        data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        by_reference = b"__main__" in data
+    except Exception:  # cloudpickle's own word counts.
+        by_reference = True
+    if by_reference:
+        buffers.clear()
+        data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return (pickle.PickleBuffer(data) if len(data) > _OUT_OF_BAND else data), buffers
+
+
+class Received:
+    """An upstream state where it is consumed: an envelope of this process, or its wire form.
+
+    Parameters
+    ----------
+    source : Envelope or tuple
+        What Dask hands over.
+    """
+
+    __slots__ = ("_parts", "header", "slug", "state")
+
+    def __init__(self, source: Envelope | WireState) -> None:
+        self._parts: list[Any] | None = None
+        if isinstance(source, Envelope):
+            self.header, self.slug, self.state = source.header, source.slug, source.state
+            return
+        fields, self.slug = pickle.loads(source[1])
+        self.header = Header.from_wire(fields)
+        self.state = to_state(self.header, self.slug)
+        if not self.header.is_complete:
+            self._parts = source[2]
+
+    @classmethod
+    def by_value(cls, fields: list[Any], slug: str) -> Received:
+        """Return a state that came with the call, because no future holds it."""
+        return cls((PROTOCOL, pickle.dumps((fields, slug)), [(b"", [])]))
+
+    def open(self) -> None:
+        """Put the value into the state.
+
+        Raises
+        ------
+        ResultNotSerializable
+            It could not be pickled by its producer, or cannot be unpickled here.
+        """
+        if self._parts is None:
+            return
+        header = self.header
+        if "not_serializable" in header.more:
+            raise ResultNotSerializable(self._text("pickled", header.more["not_serializable"]))
+        (parts,) = self._parts
+        if isinstance(parts, Opened):
+            value = parts.value
+        else:
+            try:
+                value = pickle.loads(parts[0], buffers=parts[1])
+            except Exception as error:  # Whatever a user's class does when it is rebuilt.
+                raise ResultNotSerializable(
+                    self._text("opened here", f"{type(error).__name__}: {error}")
+                ) from error
+            # Later consumers in this process share it, as they do with raw Dask.
+            self._parts[0] = Opened(value)
+        self._parts = None
+        if isinstance(self.state, Failed):
+            self.state.exception = value
+        else:
+            self.state = self.state.copy_with(result=value)
+
+    def _text(self, verb: str, why: str) -> str:
+        return (
+            f"the result of {self.slug}, a {self.header.kind}, cannot be {verb}: {why}. "
+            "Return something that pickles, or keep the two tasks in one."
+        )
+
+
+def open_result(source: Envelope | WireState) -> Received:
+    """Return a finished run's state with its value, for the client.
+
+    Raises
+    ------
+    ResultNotSerializable
+        The value cannot be had here.
+    """
+    received = Received(source)
+    received.open()
+    return received
+
+

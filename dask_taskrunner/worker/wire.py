@@ -1,0 +1,50 @@
+"""What the client sends with a task run and with a flow run, and what a value looks like on the wire.
+
+Only plain built-in types stand at the top, so that a process which has Dask but not this package
+can receive, hold and pass on all of it; whatever is the user's lies inside as bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+#: Marks what is ours; the number goes up when the form changes.
+PROTOCOL: Final = "dtr1"
+#: Marks a header, and a start report, on the client's topic.
+HEADER_MESSAGE: Final = "dtr1-header"
+BEGAN_MESSAGE: Final = "dtr1-began"
+
+#: A state and its value: the mark, ``pickle((list(header), slug))``, and a list of one pair
+#: ``(pickle of the value, its buffers)``. In a list, because who opens it puts the value there.
+WireState: TypeAlias = tuple[str, bytes, list[Any]]
+
+
+class Call(NamedTuple):
+    """What is particular to one submission of one task run; travels as ``pickle(tuple(call))``."""
+
+    run: str
+    n: int
+    map_index: int
+    submission: int
+    run_number: int
+    attempt: int
+    slug: str
+    #: Position of the task's definition in the flow's.
+    definition: int
+    #: ``pickle`` of the arguments by parameter name, with placeholders for upstream results.
+    arguments: bytes
+    #: Upstream states that no future holds: position -> (list(header), slug).
+    by_value: Mapping[int, tuple[list[Any], str]]
+
+
+class FlowDefinition(NamedTuple):
+    """What all task runs of a flow run share; travels as ``pickle(tuple(definition))``."""
+
+    run: str
+    #: The Dask client's topic.
+    topic: str
+    #: One pickle per task definition.
+    tasks: tuple[bytes, ...]
+    #: The pickled entries of the context that are the same everywhere.
+    context: bytes
