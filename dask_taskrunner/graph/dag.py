@@ -77,22 +77,22 @@ class Dag:
         found = {edge.downstream_task for edge in self._outgoing[node]}
         return tuple(sorted(found, key=self._place.__getitem__))
 
-    def sorted(self) -> tuple[Node, ...]:
+    def in_order(self) -> tuple[Node, ...]:
         """Return all nodes, each behind those upstream of it, else in the order of binding."""
         if not self._has_backward_edges:
             return self.nodes
         nodes = self.nodes
         waits_for = {node: len(self.upstream(node)) for node in nodes}
         ready = [place for place, node in enumerate(nodes) if not waits_for[node]]
-        in_order = []
+        found = []
         while ready:
             node = nodes[heapq.heappop(ready)]
-            in_order.append(node)
+            found.append(node)
             for other in self.downstream(node):
                 waits_for[other] -= 1
                 if not waits_for[other]:
                     heapq.heappush(ready, self._place[other])
-        return tuple(in_order)
+        return tuple(found)
 
     def _is_backward(self, edge: Edge) -> bool:
         return self._place[edge.upstream_task] >= self._place[edge.downstream_task]

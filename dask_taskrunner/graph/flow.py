@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 
 from dask_taskrunner import hooks
-from dask_taskrunner.exceptions import FlowError, OptionError, ParameterError
+from dask_taskrunner.exceptions import ArgumentError, FlowError, OptionError, ParameterError
 from dask_taskrunner.graph import arguments, building, signatures
 from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow_graph import FlowGraph
@@ -209,7 +209,7 @@ class Flow(FlowGraph):
         Picture
             Its text is a drawing; a notebook shows it as a picture where Graphviz is installed.
         """
-        picture = draw(self.name, self.sorted_tasks(), self.edges, self.reference_tasks())
+        picture = draw(self)
         if filename is not None:
             picture.save(filename, format)
         return picture
@@ -271,6 +271,12 @@ class Flow(FlowGraph):
         named = dict(given)
         if definition.shape is not None:
             named |= named.pop(definition.shape.var_keyword, {})
+        for key, value in named.items():
+            if isinstance(value, Task):
+                raise ArgumentError(
+                    f"argument {key!r} of {definition.name} is the task {value.name!r} itself; "
+                    f"call it, {value.name}(...), to pass its result"
+                )
         return [
             (self._find(node), key) for key, value in named.items() for node in find_nodes(value)
         ]
@@ -311,7 +317,8 @@ class Flow(FlowGraph):
         return copies
 
 
-def _each(tasks: Any) -> Iterator[Any]:
+def _each(tasks: Any) -> Iterable[Any]:
     """Return each of several tasks; one alone, which forgot its list, is one."""
     # A slug would be taken for a list of letters, and a task cannot be iterated over.
-    return iter([tasks] if isinstance(tasks, (str, Task, Node)) else tasks)
+    is_one = isinstance(tasks, (str, Node)) or not isinstance(tasks, Iterable)
+    return [tasks] if is_one else tasks

@@ -54,7 +54,7 @@ class FlowGraph:
 
     def sorted_tasks(self) -> tuple[Node, ...]:
         """Return all tasks and parameters, each behind what is upstream of it."""
-        return self._dag.sorted()
+        return self._dag.in_order()
 
     def get_tasks(self, name: str) -> tuple[BoundTask[Any], ...]:
         """Return the tasks of this name."""
@@ -92,7 +92,8 @@ class FlowGraph:
         while stack:
             task = stack.pop()
             upstream = _bound(self._dag.upstream(task))
-            if upstream and self._runs_after_failures(task):
+            trigger = task.definition.with_defaults(self.task_defaults, {}).trigger
+            if upstream and getattr(trigger, "runs_after_failures", False):
                 stack += [other for other in upstream if other not in seen]
                 seen.update(upstream)
             else:
@@ -170,10 +171,6 @@ class FlowGraph:
                 raise foreign(task, self.name)
             return task
         return self._lookup.find(task)
-
-    def _runs_after_failures(self, task: BoundTask[Any]) -> bool:
-        options = {**self.task_defaults, **task.definition.explicit_options}
-        return getattr(options.get("trigger"), "runs_after_failures", False)
 
 
 _ARGUMENTS = "arguments of the tasks"

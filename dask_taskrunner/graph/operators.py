@@ -178,6 +178,10 @@ class Operators(Generic[T]):
             "Write `task(operator.getitem)(values, x)`, `task(range)(x)`.",
         )
 
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn:
+        # Without it NumPy would make an array with the task itself in it.
+        self._refuse("the array (`np.asarray(x)`, `df @ x`)", "Write `task(np.asarray)(x)`.")
+
     def __contains__(self, item: object) -> NoReturn:
         self._refuse("the elements (`y in x`)", "Write `task(operator.contains)(x, y)`.")
 
@@ -200,6 +204,6 @@ def _text(node: object, use: str, instead: str) -> str:
     # Not by attribute: an object that is being unpickled has none yet.
     slug = vars(node).get("slug", "?")
     return (
-        f"{use} of {slug!r} was asked for while a flow is built: a task is not a value, its result "
-        f"is there only when the flow runs. {instead}"
+        f"{use} of {slug!r} was asked for: a task is not a value, its result is there "
+        f"only when the flow runs. {instead}"
     )

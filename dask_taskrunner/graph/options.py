@@ -20,7 +20,47 @@ from dask_taskrunner.triggers import Trigger, all_successful
 
 
 class TaskOptions(TypedDict, total=False):
-    """What a type checker knows of the options; :data:`OPTIONS` says the same at run time."""
+    """The options of a task: what a type checker knows; :data:`OPTIONS` says it at run time.
+
+    Attributes
+    ----------
+    max_retries : int
+        How often a failed run is tried again; 0 by default.
+    retry_delay : timedelta, float, list of such, or callable
+        The time before a retry, in seconds where it is a number; 10 s by default. Of a list the
+        last one repeats; a callable gets ``(run_number, exception)``.
+    retry_jitter : float
+        The fraction by which a delay is varied at random; 0 by default.
+    retry_on : exception type, tuple of such, or callable
+        Which exceptions are worth a retry; ``Exception`` by default.
+    max_crash_retries : int
+        How often a run is tried again whose worker died under it; 2 by default.
+    trigger : callable
+        Whether the task runs, given the final states upstream; `triggers.all_successful`.
+    skip_on_upstream_skip : bool
+        Whether the task is skipped when something upstream was; True by default.
+    cache_for : timedelta
+        How long a result may stand for a later run's; by default it may not.
+    cache_validator : callable
+        Whether a cached result may be used; `cache_validators.all_inputs` by default.
+    state_handlers : list of callables
+        Each is told of every change of state, as ``(task, old, new)``.
+    nout : int
+        How many values the task returns, so that it can be unpacked where the flow is built; by
+        default what a ``-> tuple[A, B]`` promises.
+    tags : list of str
+        Words for people.
+    record_inputs : bool
+        Whether a failure keeps a line on each input; set it to False where these are secrets.
+    task_run_name : str or callable
+        For people only: a template over the inputs, or a callable of that dict.
+    resources : mapping or callable
+        Dask's worker resources, or a callable of the attempt number that returns them.
+    priority : float
+        Dask's priority: the higher, the earlier.
+    workers : str or list of str
+        The only workers that may run the task.
+    """
 
     max_retries: int
     retry_delay: RetryDelay

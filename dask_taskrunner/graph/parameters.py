@@ -71,7 +71,7 @@ class Parameter(Node):
         self.required = default is NO_DEFAULT if required is None else required
         self.type = type
         self.help = help
-        if default is not NO_DEFAULT and default is not None:
+        if default is not NO_DEFAULT:
             self.check(default)
         flow.add_task(self)
 
@@ -84,6 +84,8 @@ class Parameter(Node):
         """
         # An int is a float to everybody but `isinstance`.
         wanted = (float, int) if self.type is float else self.type
+        if value is None and not self.required:
+            return
         if wanted is not None and not isinstance(value, wanted):
             raise ParameterError(
                 f"parameter {self.name!r} takes {_name(self.type)}, not {value!r} "

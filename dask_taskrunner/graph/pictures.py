@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from dask_taskrunner.exceptions import TaskRunnerWarning
 from dask_taskrunner.graph.edges import Edge
+from dask_taskrunner.graph.flow_graph import FlowGraph
 from dask_taskrunner.graph.parameters import NO_DEFAULT, Parameter
 from dask_taskrunner.graph.tasks import BoundTask, Node
 from dask_taskrunner.triggers import all_successful
@@ -80,102 +79,96 @@ class Picture:
         return path
 
 
-@dataclass
-class _Line:
-    """Tasks that look alike: one name, the same depth, trigger and kinds of upstream tasks."""
+class _Line(NamedTuple):
+    """Tasks that look alike: one name, the same depth, remarks and kinds of upstream tasks."""
 
     depth: int
-    remarks: tuple[str, ...]
-    inputs: dict[str, list[str]] = field(default_factory=dict)
-    slugs: list[str] = field(default_factory=list)
+    remarks: str
+    slugs: list[str]
+    #: Argument's name -> slugs of what it is made of; an empty name for what only orders.
+    inputs: dict[str, dict[str, None]]
 
 
-def draw(
-    name: str, nodes: Sequence[Node], edges: Iterable[Edge], reference_tasks: Iterable[Node]
-) -> Picture:
-    """Return the drawing of a flow, whose nodes come in topological order."""
+def draw(flow: FlowGraph) -> Picture:
+    """Return the drawing of a flow."""
+    nodes = flow.sorted_tasks()
     incoming: dict[Node, list[Edge]] = {node: [] for node in nodes}
-    for edge in edges:
+    for edge in flow.edges:
         incoming[edge.downstream_task].append(edge)
-    reference = frozenset(reference_tasks)
-    text = _draw_text(name, nodes, incoming, reference)
-    return Picture(text, _draw_dot(name, nodes, incoming, reference))
+    reference = frozenset(flow.reference_tasks())
+    remarks = {node: _remarks(node, flow, node in reference) for node in nodes}
+    lines = _lines(incoming, remarks)
+    return Picture(_text(flow, lines), _dot(flow, incoming, remarks))
 
 
-def _draw_text(
-    name: str, nodes: Sequence[Node], incoming: dict[Node, list[Edge]], reference: frozenset[Node]
-) -> str:
+def _lines(incoming: dict[Node, list[Edge]], remarks: dict[Node, str]) -> list[_Line]:
     depth: dict[Node, int] = {}
     lines: dict[object, _Line] = {}
-    for node in nodes:
-        upstream = [edge.upstream_task for edge in incoming[node]]
-        depth[node] = max((depth[other] + 1 for other in upstream), default=0)
-        kinds = frozenset((edge.key, edge.upstream_task.name) for edge in incoming[node])
-        remarks = _remarks(node, reference)
-        alike = (depth[node], node.name, kinds, remarks)
-        line = lines.setdefault(alike, _Line(depth[node], remarks))
+    for node, edges in incoming.items():
+        depth[node] = max((depth[edge.upstream_task] + 1 for edge in edges), default=0)
+        kinds = frozenset((edge.key, edge.upstream_task.name) for edge in edges)
+        alike = (depth[node], node.name, remarks[node], kinds)
+        line = lines.setdefault(alike, _Line(depth[node], remarks[node], [], {}))
         line.slugs.append(node.slug)
-        for edge in incoming[node]:
-            slugs = line.inputs.setdefault(edge.key or "after", [])
-            if edge.upstream_task.slug not in slugs:
-                slugs.append(edge.upstream_task.slug)
-    rows = []
+        for edge in edges:
+            line.inputs.setdefault(edge.key or "", {})[edge.upstream_task.slug] = None
     # Sorting is stable: at one depth the order of binding is kept.
-    for line in sorted(lines.values(), key=lambda line: line.depth):
-        inputs = "; ".join(_input_text(key, slugs) for key, slugs in line.inputs.items())
-        left = "  " * (line.depth + 1) + _short(line.slugs)
-        rows.append((left, " ".join(filter(None, [inputs and f"<- {inputs}", *line.remarks]))))
+    return sorted(lines.values(), key=lambda line: line.depth)
+
+
+def _text(flow: FlowGraph, lines: list[_Line]) -> str:
+    rows = []
+    for line in lines:
+        inputs = ", ".join(
+            f"{key}={_short([*slugs])}" if key else f"after {_short([*slugs])}"
+            for key, slugs in line.inputs.items()
+        )
+        right = " ".join(filter(None, [inputs and f"<- {inputs}", line.remarks]))
+        rows.append(("  " * (line.depth + 1) + _short(line.slugs), right))
     width = min(max((len(left) for left, _ in rows), default=0), 48)
     drawn = [f"{left:<{width}}  {right}".rstrip() for left, right in rows]
-    return "\n".join([f"flow {name!r}", *drawn])
-
-
-def _input_text(key: str, slugs: list[str]) -> str:
-    return f"after {_short(slugs)}" if key == "after" else f"{key}={_short(slugs)}"
+    foot = ["* decides the flow's state"] if any(row[1].endswith("*") for row in rows) else []
+    return "\n".join([f"flow {flow.name!r}", *drawn, *foot])
 
 
 def _short(slugs: list[str]) -> str:
     if len(slugs) > 3:
         return f"{slugs[0]} ... {slugs[-1]} ({len(slugs)})"
-    return ", ".join(slugs)
+    return " ".join(slugs)
 
 
-def _remarks(node: Node, reference: frozenset[Node]) -> tuple[str, ...]:
+def _remarks(node: Node, flow: FlowGraph, is_reference: bool) -> str:
     if isinstance(node, Parameter):
-        return (_parameter_text(node),)
-    trigger = node.definition.trigger if isinstance(node, BoundTask) else all_successful
-    remarks = []
-    if trigger is not all_successful:
-        remarks.append(f"[{getattr(trigger, '__name__', repr(trigger))}]")
-    if node in reference:
-        remarks.append("*")
-    return tuple(remarks)
+        has_default = node.default is not NO_DEFAULT
+        return f"(parameter, default {_cut(node.default)})" if has_default else "(parameter)"
+    definition = cast("BoundTask[Any]", node).definition
+    trigger = definition.with_defaults(flow.task_defaults, {}).trigger
+    name = getattr(trigger, "__name__", repr(trigger))
+    words = [] if trigger is all_successful else [f"[{name}]"]
+    return " ".join([*words, *(["*"] if is_reference else [])])
 
 
-def _parameter_text(parameter: Parameter) -> str:
-    if parameter.default is NO_DEFAULT:
-        return "(parameter)"
-    return f"(parameter, default {_cut(repr(parameter.default))})"
-
-
-def _cut(text: str) -> str:
+def _cut(value: object) -> str:
+    text = " ".join(repr(value).split())
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _draw_dot(
-    name: str, nodes: Sequence[Node], incoming: dict[Node, list[Edge]], reference: frozenset[Node]
-) -> str:
-    identity = {node: f"n{number}" for number, node in enumerate(nodes)}
-    lines = [f"digraph {_quoted(name)} {{", "  rankdir=LR", "  node [shape=box, style=rounded]"]
-    for node in nodes:
-        label = " ".join([node.slug, *_remarks(node, reference)])
+def _dot(flow: FlowGraph, incoming: dict[Node, list[Edge]], remarks: dict[Node, str]) -> str:
+    identity = {node: f"n{number}" for number, node in enumerate(incoming)}
+    lines = [
+        f"digraph {_quoted(flow.name)} {{",
+        "  rankdir=LR",
+        "  node [shape=box, style=rounded]",
+    ]
+    for node, name in identity.items():
+        label = _quoted(f"{node.slug} {remarks[node]}".rstrip())
         look = ", shape=ellipse" if isinstance(node, Parameter) else ""
-        lines.append(f"  {identity[node]} [label={_quoted(label)}{look}]")
-    for node in nodes:
-        for edge in incoming[node]:
-            # A dashed arrow orders, and passes nothing.
-            look = "style=dashed" if edge.key is None else f"label={_quoted(edge.key)}"
-            lines.append(f"  {identity[edge.upstream_task]} -> {identity[node]} [{look}]")
+        lines.append(f"  {name} [label={label}{look}]")
+    for edge in flow.edges:
+        # A dashed arrow orders, and passes nothing.
+        look = "style=dashed" if edge.key is None else f"label={_quoted(edge.key)}"
+        ends = f"{identity[edge.upstream_task]} -> {identity[edge.downstream_task]}"
+        lines.append(f"  {ends} [{look}]")
     return "\n".join([*lines, "}", ""])
 
 

@@ -73,6 +73,8 @@ class Task(Definition[R]):
         ArgumentError
             The arguments do not fit the signature.
         """
+        if "explicit_options" not in vars(self):
+            raise OptionError(f"{type(self).__name__}.__init__ does not call super().__init__()")
         flow = current_flow(
             f"task {self.name!r} was called", f"; {self.name}.run(...) is the plain function"
         )
