@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,11 +85,14 @@ def watching(
             tally, title, time.time(), width=console.width, most_groups=max(console.height - 6, 3)
         )
 
+    live = Live(get_renderable=picture, console=console, refresh_per_second=UPDATES_PER_SECOND)
     try:
-        with Live(get_renderable=picture, console=console, refresh_per_second=UPDATES_PER_SECOND):
+        with live if console.is_terminal else nullcontext():
             yield
     finally:
         _terminal.release()
+        if not console.is_terminal:
+            console.print(picture())
 
 
 def draw(
