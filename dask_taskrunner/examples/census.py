@@ -59,7 +59,7 @@ def broken_shard() -> list[Module]:
     raise OSError("planted: this shard cannot be read")
 
 
-@task(max_retries=2, retry_delay=1)
+@task(max_retries=2, retry_delay=1, priority=1)  # before the shards, to be seen while they work
 def flaky_shard() -> list[Module]:
     """Fail twice, then succeed: planted as well, so that every machine has retries to show."""
     if context.task_run_number <= 2:

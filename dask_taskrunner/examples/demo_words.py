@@ -25,8 +25,8 @@ Why the flow is green: `summarize` alone decides, as its only reference task, an
 all_finished lets it run however the shards ended. A census that misses a shard is still a census.
 
 What the retries cost: flaky_shard ran {attempts} times, and did {worked:.0f} ms of work in vain.
-It waited {waited:.1f} s in all, for its delays and for a free worker; it held none meanwhile, and nobody
-but `summarize` waited for it.
+It waited {waited:.1f} s in all, for its delays and for a free worker. Meanwhile it held none, and
+nobody but `summarize` waited for it.
 """
 
 

@@ -24,6 +24,8 @@ class Group:
         self.counts: Counter[str] = Counter()
         #: When each retry is due, in epoch seconds; exactly those in state Retrying.
         self.due: dict[TaskRunId, float] = {}
+        #: How many retries have been put off until they are due, those included.
+        self.retries = 0
         #: When something was first heard of them, and last; None before.
         self.first_at: float | None = None
         self.last_at: float | None = None
@@ -127,6 +129,7 @@ class Tally:
         group.counts[entry.new] += 1
         group.due.pop(id, None)
         if entry.new == "Retrying":
+            group.retries += 1
             group.due[id] = _due(entry)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.states import COLORS
 from dask_taskrunner.view.tally import Group, Tally
-from dask_taskrunner.view.text import end_line, format_duration, in_order
+from dask_taskrunner.view.text import end_line, format_duration, format_retries, in_order
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -191,7 +191,9 @@ def told(group: Group, now: float) -> Text:
         if state not in ("Success", "Pending")
     ]
     due_in = group.next_due_in(now)
-    if due_in is not None:
+    if due_in is None and group.retries:
+        parts.append(Text(format_retries(group.retries), style=COLORS["Retrying"]))
+    elif due_in is not None:
         parts.append(Text(f"due in {format_duration(due_in)}", style=COLORS["Retrying"]))
     rate = group.rate(now)
     if rate is not None and group.finished < group.total:

@@ -52,6 +52,11 @@ def format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in in_order(counts))
 
 
+def format_retries(count: int) -> str:
+    """Write how often something was tried again: ``1 retry``, ``2 retries``."""
+    return "1 retry" if count == 1 else f"{count} retries"
+
+
 def format_some(items: Iterable[str], most: int) -> str:
     """Write the first few of many: ``a, b, c and 7 more``."""
     items = list(items)

@@ -60,6 +60,7 @@ def test_a_retry_is_due_its_delay_after_the_news_of_it(story):
     assert group.next_due_in(NOW) == 11.0
     told.task(16, 0, "Success")
     assert group.next_due_in(NOW) is None
+    assert group.retries == 2
 
 
 def test_a_retry_at_a_time_of_the_tasks_own_choice_is_due_then(story):

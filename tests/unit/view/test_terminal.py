@@ -42,6 +42,17 @@ def test_the_block_has_a_line_per_task_name(midway):
     ]
 
 
+def test_what_was_tried_again_is_told_to_the_end(story):
+    told = story("ab").flow(0, "Running")
+    for n, retries in ((0, 1), (1, 3)):
+        for _ in range(retries):
+            told.task(1, n, "Retrying", delay=1.0).task(2, n, "Pending")
+        told.task(3, n, "Success")
+    lines = rendered(told, 4)
+    assert lines[1].endswith("1/1  2.0 s  1 retry")
+    assert lines[2].endswith("1/1  2.0 s  3 retries")
+
+
 def test_where_there_is_no_room_the_rest_is_counted(midway):
     lines = rendered(midway, 7, most_groups=2)
     assert [line.split()[0] for line in lines[1:3]] == ["c", "r"]
