@@ -23,7 +23,7 @@ class OpenFlow(Protocol):
         args: Iterable[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        upstream_tasks: Iterable[Any] = (),
+        upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
     ) -> Any:
         """Add a use of a task."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 
 from dask_taskrunner import hooks
-from dask_taskrunner.exceptions import ArgumentError, FlowError, OptionError, ParameterError
+from dask_taskrunner.exceptions import FlowError, ParameterError
 from dask_taskrunner.graph import arguments, building, signatures
+from dask_taskrunner.graph.binding import Variants, find_sources, read_task_args
 from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow_graph import FlowGraph
-from dask_taskrunner.graph.options import check_name, check_options
 from dask_taskrunner.graph.parameters import Parameter
 from dask_taskrunner.graph.pictures import Picture, draw
 from dask_taskrunner.graph.tasks import BoundTask, Node, Task, find_nodes
@@ -47,8 +47,7 @@ class Flow(FlowGraph):
         state_handlers: Sequence[Callable[..., Any]] = (),
     ) -> None:
         super().__init__(name, task_defaults=task_defaults, state_handlers=state_handlers)
-        #: A task and the options of one use -> the definition that such uses share.
-        self._variants: dict[tuple[Task[Any], frozenset[Any]], Task[Any]] = {}
+        self._variants = Variants()
 
     def __enter__(self) -> Self:
         building.enter(self)
@@ -65,13 +64,21 @@ class Flow(FlowGraph):
         args: Iterable[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        upstream_tasks: Iterable[Any] = (),
+        upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
     ) -> BoundTask[Any]:
         """Add a use of a task: what calling it inside the flow's block does."""
-        name, definition = self._definition(task, task_args)
+        name, options = read_task_args(task, task_args)
+        definition = self._variants.get(task, options)
         given = signatures.bind(definition.signature, name, args, kwargs or {})
-        return self._add(task, name, definition, given, upstream_tasks)
+        # What can go wrong goes wrong before anything is added.
+        sources = [
+            (self._find(node), key) for node, key in find_sources(name, definition, given)
+        ] + [(self._find(node), None) for node in _each(upstream_tasks)]
+        bound = self._add(task, name, definition)
+        bound.arguments = given
+        self._dag.connect(Edge(source, bound, key) for source, key in sources)
+        return bound
 
     def add_task(self, task: Task[Any] | Node) -> Any:
         """Add a task without arguments; :meth:`add_edge` and its like pass them later.
@@ -81,7 +88,7 @@ class Flow(FlowGraph):
         BoundTask
         """
         if isinstance(task, Task):
-            return self._add(task, task.name, task, {}, ())
+            return self._add(task, task.name, task)
         if isinstance(task, Parameter) and "flow" not in vars(task):
             if task.name in self._parameters:
                 raise ParameterError(
@@ -90,7 +97,7 @@ class Flow(FlowGraph):
             task.flow = self
             self._parameters[task.name] = task
             self._dag.add(task)
-        return self._node(task)
+        return self._find(task)
 
     def add_edge(self, upstream: Any, downstream: Any, key: str | None = None) -> Edge:
         """Let one task wait for another, and pass it the result as its argument `key`, if given.
@@ -102,7 +109,7 @@ class Flow(FlowGraph):
         ArgumentError
             There is no such argument, or it is given already.
         """
-        source, target = self._node(upstream), self._task(downstream)
+        source, target = self._find(upstream), self._waiting(downstream)
         if key is None:
             self._dag.connect([Edge(source, target)])
         else:
@@ -113,23 +120,23 @@ class Flow(FlowGraph):
         self,
         task: Any,
         *,
-        upstream_tasks: Iterable[Any] = (),
-        downstream_tasks: Iterable[Any] = (),
+        upstream_tasks: Iterable[Any] | None = None,
+        downstream_tasks: Iterable[Any] | None = None,
         keyword_tasks: Mapping[str, Any] | None = None,
     ) -> BoundTask[Any]:
         """Let a task wait for others, others for it, and pass it arguments by name."""
-        bound = self._task(task)
+        bound = self._waiting(task)
         for upstream in _each(upstream_tasks):
             self.add_edge(upstream, bound)
         for downstream in _each(downstream_tasks):
             self.add_edge(bound, downstream)
         for key, value in (keyword_tasks or {}).items():
-            self._pass(bound, key, value)
+            self._pass(bound, key, self._find(value) if isinstance(value, Task) else value)
         return bound
 
     def chain(self, *tasks: Any) -> tuple[Node, ...]:
         """Let each task wait for the one before it."""
-        nodes = tuple(self._node(task) for task in tasks)
+        nodes = tuple(self._find(task) for task in tasks)
         for upstream, downstream in itertools.pairwise(nodes):
             self.add_edge(upstream, downstream)
         return nodes
@@ -182,7 +189,7 @@ class Flow(FlowGraph):
 
     # --- running -----------------------------------------------------------------------------
 
-    def run(self, **options: Any) -> Any:
+    def run(self, /, **options: Any) -> Any:
         """Run the flow, and wait for its end.
 
         Takes what :meth:`DaskTaskRunner.run` takes after the flow, and ``runner``.
@@ -216,46 +223,10 @@ class Flow(FlowGraph):
 
     # --- how ---------------------------------------------------------------------------------
 
-    def _definition(
-        self, task: Task[Any], task_args: Mapping[str, Any] | None
-    ) -> tuple[str, Task[Any]]:
-        """Return the name and the definition of one use of a task."""
-        if not task_args:
-            return task.name, task
-        where = f"{task.name}, task_args"
-        if not isinstance(task_args, Mapping):
-            raise OptionError(f"{where}: takes a dict of options, not {task_args!r}")
-        options = dict(task_args)
-        name = check_name(options.pop("name", task.name), where)
-        if not options:
-            return name, task
-        checked = check_options(options, where)
-        try:
-            key = task, frozenset(checked.items())
-            if key not in self._variants:
-                self._variants[key] = task.with_options(**checked)
-        except TypeError:
-            # Something in the options has no hash, such as a dict of resources.
-            return name, task.with_options(**checked)
-        return name, self._variants[key]
-
-    def _add(
-        self,
-        task: Task[Any],
-        name: str,
-        definition: Task[Any],
-        given: dict[str, Any],
-        upstream_tasks: Iterable[Any],
-    ) -> BoundTask[Any]:
-        # What can go wrong goes wrong before anything is added.
-        orders = [self._node(upstream) for upstream in _each(upstream_tasks)]
-        data = self._sources(definition, given)
+    def _add(self, task: Task[Any], name: str, definition: Task[Any]) -> BoundTask[Any]:
         bound = BoundTask(self, name, self._lookup.new_slug(name), definition, task)
-        bound.arguments = given
         self._lookup.add(bound)
         self._dag.add(bound)
-        self._dag.connect(Edge(source, bound, key) for source, key in data)
-        self._dag.connect(Edge(source, bound) for source in orders)
         return bound
 
     def _pass(self, bound: BoundTask[Any], key: str, value: Any) -> None:
@@ -266,29 +237,8 @@ class Flow(FlowGraph):
         self._dag.connect(Edge(self._find(source), bound, key) for source in find_nodes(value))
         bound.arguments = given
 
-    def _sources(self, definition: Task[Any], given: Mapping[str, Any]) -> list[tuple[Node, str]]:
-        """Return the nodes in the arguments of a task, with the keys of their edges."""
-        named = dict(given)
-        if definition.shape is not None:
-            named |= named.pop(definition.shape.var_keyword, {})
-        for key, value in named.items():
-            if isinstance(value, Task):
-                raise ArgumentError(
-                    f"argument {key!r} of {definition.name} is the task {value.name!r} itself; "
-                    f"call it, {value.name}(...), to pass its result"
-                )
-        return [
-            (self._find(node), key) for key, value in named.items() for node in find_nodes(value)
-        ]
-
-    def _node(self, task: Any) -> Node:
-        """Return the node that is meant; a task that the flow does not use yet is added."""
-        if isinstance(task, Task) and task not in self:
-            return self._add(task, task.name, task, {}, ())
-        return self._find(task)
-
-    def _task(self, task: Any) -> BoundTask[Any]:
-        node = self._node(task)
+    def _waiting(self, task: Any) -> BoundTask[Any]:
+        node = self._find(task)
         if not isinstance(node, BoundTask):
             raise FlowError(f"{node.slug!r} is a parameter: it waits for nothing")
         return node
@@ -302,8 +252,8 @@ class Flow(FlowGraph):
             if isinstance(node, BoundTask):
                 own = node.definition.explicit_options
                 defaults = {key: task_defaults[key] for key in task_defaults if key not in own}
-                _, definition = self._definition(node.definition, defaults)
-                copies[node] = bound[node] = self._add(node.task, node.name, definition, {}, ())
+                definition = self._variants.get(node.definition, defaults)
+                copies[node] = bound[node] = self._add(node.task, node.name, definition)
             elif isinstance(node, Parameter):
                 mine = self._parameters.get(node.name)
                 copies[node] = self.add_task(node.unbound()) if mine is None else mine
@@ -320,5 +270,7 @@ class Flow(FlowGraph):
 def _each(tasks: Any) -> Iterable[Any]:
     """Return each of several tasks; one alone, which forgot its list, is one."""
     # A slug would be taken for a list of letters, and a task cannot be iterated over.
+    if tasks is None:
+        return ()
     is_one = isinstance(tasks, (str, Node)) or not isinstance(tasks, Iterable)
     return [tasks] if is_one else tasks

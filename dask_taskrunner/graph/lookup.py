@@ -68,7 +68,8 @@ class Lookup:
         uses = self.uses(task)
         if not uses:
             raise UnknownTask(
-                f"{flow} does not use this task {task.name!r}{did_you_mean('', self._by_slug)}"
+                f"{flow} does not use this task {task.name!r}; call it inside the flow's block, "
+                "or add it with add_task()"
             )
         if len(uses) > 1:
             times = "twice" if len(uses) == 2 else f"{len(uses)} times"

@@ -45,7 +45,7 @@ class Task(Definition[R]):
         self,
         /,
         *args: Any,
-        upstream_tasks: Iterable[Any] = (),
+        upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> BoundTask[R]:
