@@ -1,7 +1,7 @@
 """All errors and warnings of the package, one tree; it knows nothing but Python.
 
 The type says whose fault it is, the text says what happened, to which task, and what to do about
-it, the attributes hold the facts. Signals are not here: they are no errors.
+it, the attributes hold the facts. Signals are not here, for they are no errors::
 
     TaskRunnerError
     ├── FlowError                        the flow, or what was passed to it, is wrong

@@ -16,10 +16,14 @@ html_theme = "furo"
 html_title = f"dask_taskrunner {version}"
 
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 nitpick_ignore_regex = [
     # Others' objects: no inventory of theirs can be fetched where the documentation is built.
     ("py:.*", r"(?!dask_taskrunner\b).*"),
+    # Types of ours that are no part of the API.
+    ("py:.*", r"dask_taskrunner\.(graph|machine)\..*"),
+    ("py:.*", r"dask_taskrunner\.(\w+\.)*_\w+"),
 ]

@@ -67,11 +67,15 @@ def _cell(value: object) -> str:
 
 def closing_words(flow_run: FlowRun) -> str:
     """Return what the run shows: what failed, why it succeeded, and what its retries cost."""
-    attempts = flow_run["flaky_shard"].attempts
-    pauses = [later.started - earlier.ended for earlier, later in pairwise(attempts)]
+    bodies = [
+        (attempt.started, attempt.ended)
+        for attempt in flow_run["flaky_shard"].attempts
+        if attempt.started is not None and attempt.ended is not None
+    ]
+    pauses = [later[0] - earlier[1] for earlier, later in pairwise(bodies)]
     return _CLOSING_WORDS.format(
         failures=", ".join(f"{run.slug} ({run.state.message})" for run in flow_run.failures),
-        attempts=len(attempts),
+        attempts=len(bodies),
         waited=sum(pauses),
-        worked=1000 * sum(attempt.ended - attempt.started for attempt in attempts[:-1]),
+        worked=1000 * sum(ended - started for started, ended in bodies[:-1]),
     )
