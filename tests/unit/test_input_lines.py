@@ -48,7 +48,7 @@ class MakesUpAttributes:
         ([Array((5,), "float64")], "[Array(5,) float64]"),
         (Array((), "float64"), "Array()"),
         (Array(None, "float64"), "Array()"),
-        (Array, "<class 'test_input_lines.Array'>"),
+        (Array, repr(Array)),
         (DataFrame(), "DataFrame(2, 9)"),
         (b"short", "b'short'"),
         (b"x" * 1_000_000, f"b'{'x' * 40}'... (1000000 bytes)"),
@@ -84,7 +84,6 @@ def test_a_value_without_manners_is_told_all_the_same(kind, line):
     [
         "x" * 10_000,
         [["x" * 50] * 50] * 50,
-        pd.Timestamp(0).__class__,
         {str(n): "y" * 99 for n in range(99)},
     ],
 )
