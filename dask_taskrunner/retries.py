@@ -15,8 +15,6 @@ from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.signals import FAIL
 from dask_taskrunner.states import to_seconds
 
-__all__ = ["Delay", "RetryDelay", "RetryOn", "accepts", "delay_before", "exponential", "to_seconds"]
-
 Delay: TypeAlias = timedelta | float
 #: One delay, one for each run number of which the last repeats, or ``(run_number, exception)`` ->
 #: delay.

@@ -96,10 +96,9 @@ class TRIGGERFAIL(Signal):
 
     def make_state(self) -> State:
         """Return a `TriggerFailed` with what a reader of its result is to be told."""
-        exception = UpstreamFailed(str(self), root_cause=self.root_cause)
-        return TriggerFailed(
-            self.result, self.message, exception=exception, root_cause=self.root_cause
-        )
+        text = self.message or "TRIGGERFAIL"
+        exception = UpstreamFailed(text, root_cause=self.root_cause)
+        return TriggerFailed(self.result, text, exception=exception, root_cause=self.root_cause)
 
 
 class RETRY(Signal):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dask_taskrunner.exceptions import ResultNotHere, describe
@@ -56,7 +57,7 @@ def epoch_seconds(moment: datetime | float) -> float:
             # The worker's local time would be meant by one user, and UTC by the next.
             raise TypeError(f"{moment!r} has no timezone; write datetime.now(UTC)")
         return moment.timestamp()
-    if isinstance(moment, (int, float)):
+    if isinstance(moment, Real):
         return float(moment)
     raise TypeError(f"a time is an aware datetime or seconds since the epoch, not {moment!r}")
 
@@ -72,7 +73,7 @@ def to_seconds(duration: timedelta | float) -> float:
         It is negative or not finite.
     """
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if not isinstance(seconds, (int, float)):
+    if not isinstance(seconds, Real):
         raise TypeError(f"a delay is a timedelta or a number of seconds, not {duration!r}")
     if not 0 <= seconds < math.inf:
         raise ValueError(f"a delay is finite and not negative, unlike {duration!r}")

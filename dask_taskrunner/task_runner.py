@@ -207,8 +207,10 @@ class TaskRunner:
             return None
         if run_number() > self.task.max_retries:
             return None
-        # Where a handler put a failure that nothing raised, it stands for a FAIL.
-        exception = state.exception or FAIL(state.message)
+        exception = state.exception
+        if exception is None:
+            # A handler put a failure here that nothing raised: it stands for a FAIL.
+            exception = FAIL(state.message)
         outcome = outcome_of(accepts, self.task.retry_on, exception)
         if outcome.error is not None:
             return hook_failed(self.task, "retry_on", outcome, exception)

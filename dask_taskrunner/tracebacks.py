@@ -32,7 +32,7 @@ def forget_frames(exception: BaseException) -> None:
         if error is None or id(error) in known:
             continue
         known.add(id(error))
-        error.__traceback__ = None
+        error.with_traceback(None)  # an assignment is refused by a frozen dataclass
         waiting += [error.__cause__, error.__context__]
         if isinstance(error, BaseExceptionGroup):
             waiting += error.exceptions

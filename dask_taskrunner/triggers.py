@@ -133,7 +133,7 @@ class _Some:
             return True
         hits = _only(counts, self.kind)
         n = hits.total()
-        # Quotients are compared, because 7 / 10 is 0.7, but 0.7 * 10 is more than 7.
+        # Quotients are compared: 7 / 100 is 0.07, but 0.07 * 100 is more than 7.
         enough = self.at_least is None or _scaled(n, total, self.at_least) >= self.at_least
         few = self.at_most is None or _scaled(n, total, self.at_most) <= self.at_most
         if enough and few:

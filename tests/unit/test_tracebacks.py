@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from dataclasses import dataclass
 
 import dask
 import pytest
@@ -99,6 +100,19 @@ def test_an_exception_that_is_kept_does_not_keep_what_the_task_had():
         assert kept[0]() is None
     finally:
         gc.enable()
+
+
+def test_frames_of_an_exception_that_refuses_assignments_are_forgotten():
+    @dataclass(frozen=True)
+    class PriceError(Exception):
+        price: int
+
+    def body():
+        raise PriceError(5)
+
+    outcome = outcome_of(body)
+    assert outcome.error.__traceback__ is None
+    assert "in body" in outcome.traceback
 
 
 def test_frames_are_forgotten_along_a_chain_that_bites_its_own_tail():

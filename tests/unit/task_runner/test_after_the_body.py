@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from dask_taskrunner import signals
-from dask_taskrunner.exceptions import TaskTimedOut
+from dask_taskrunner.exceptions import MissingResult, TaskTimedOut
 from dask_taskrunner.run_context import context
 from dask_taskrunner.states import (
     STATE_CLASSES,
@@ -45,6 +45,12 @@ def test_a_failure_is_retried_while_its_run_number_is_at_most_max_retries(
     with context(task_run_number=run_number):
         state = runner.get_post_run_state(FAILED, {"rows": 1})
     assert isinstance(state, Retrying) is (run_number <= max_retries)
+
+
+def test_a_falsy_exception_is_an_exception(task, never):
+    missing = MissingResult("extract", Failed())
+    runner = TaskRunner(task(never, max_retries=1, retry_on=MissingResult))
+    assert isinstance(runner.get_post_run_state(Failed(exception=missing)), Retrying)
 
 
 def test_a_retry_carries_number_inputs_and_time(task, never):
