@@ -140,7 +140,7 @@ def draw(
     ]
     if hidden := len(tally.groups) - len(shown):
         lines.append(Text(f"  and {hidden} more", style="dim"))
-    lines.append(last_line(tally, title, now))
+    lines.append(last_line(tally, now))
     return Lines(*lines)
 
 
@@ -201,15 +201,14 @@ def told(group: Group, now: float) -> Text:
     return Text(", ").join(parts)
 
 
-def last_line(tally: Tally, title: Title, now: float) -> Text:
+def last_line(tally: Tally, now: float) -> Text:
     """Return how far the whole run is, or how it ended."""
     from rich.text import Text
 
     elapsed = tally.elapsed(now)
     if not tally.is_over:
         return Text(f"{tally.finished} of {tally.total} finished, {format_duration(elapsed)}")
-    line = end_line(title.flow_name, title.run_name, tally.state, None, elapsed)
-    text = Text(line, style=COLORS[tally.state])
+    text = Text(end_line(tally.state, None, elapsed), style=COLORS[tally.state])
     if tally.message:
         # A success that holds failures must not look as if all were well.
         text.append(f": {tally.message}", style=COLORS["Failed"] if tally.failed else "")

@@ -24,7 +24,7 @@ STATE_ORDER = (
     "Pending",
 )
 _RANKS = {name: rank for rank, name in enumerate(STATE_ORDER)}
-_VERBS = {"Success": "succeeded", "Failed": "failed", "Cancelled": "was cancelled"}
+_ENDED = {"Success": "Succeeded"}
 
 
 def format_duration(seconds: float) -> str:
@@ -64,25 +64,9 @@ def format_some(items: Iterable[str], most: int) -> str:
     return text if len(items) <= most else f"{text} and {len(items) - most} more"
 
 
-def end_line(flow_name: str, run_name: str, state: str, message: str | None, seconds: float) -> str:
-    """Write how a flow run ended.
-
-    Parameters
-    ----------
-    flow_name, run_name : str
-        What ran.
-    state, message : str
-        The name of the flow run's final state, and its message.
-    seconds : float
-        How long the run took.
-
-    Returns
-    -------
-    str
-        ``etl 'etl-nightly' succeeded after 2 min 05 s: reference tasks succeeded``.
-    """
-    verb = _VERBS.get(state, state.lower())
-    line = f"{flow_name} {run_name!r} {verb} after {format_duration(seconds)}"
+def end_line(state: str, message: str | None, seconds: float) -> str:
+    """Write how a flow run ended, and after how long: ``Succeeded after 3.4 s: all well``."""
+    line = f"{_ENDED.get(state, state)} after {format_duration(seconds)}"
     return f"{line}: {message}" if message else line
 
 

@@ -67,7 +67,7 @@ def test_a_flow_in_a_file_runs_on_workers_that_do_not_have_the_file(flow_file, t
     done = command("run", f"{flow_file}:calc", "-p", "n=2", "--workers", "1", cwd=tmp_path.parent)
     assert done.returncode == cli.SUCCESS, done.stderr
     assert "calc" in done.stderr
-    assert "succeeded" in done.stderr
+    assert "Succeeded" in done.stderr
 
 
 def test_a_flow_that_fails_says_so_and_exits_with_one(flow_file):

@@ -44,16 +44,15 @@ def test_the_first_few_of_many_are_named():
 @pytest.mark.parametrize(
     ("state", "message", "line"),
     [
-        ("Success", None, "etl 'x' succeeded after 2.0 s"),
-        ("Success", "all well", "etl 'x' succeeded after 2.0 s: all well"),
-        ("Failed", "1 of 2", "etl 'x' failed after 2.0 s: 1 of 2"),
-        ("Cancelled", None, "etl 'x' was cancelled after 2.0 s"),
-        ("Paused", None, "etl 'x' paused after 2.0 s"),
-        ("Crashed", None, "etl 'x' crashed after 2.0 s"),
+        ("Success", None, "Succeeded after 2.0 s"),
+        ("Success", "all well", "Succeeded after 2.0 s: all well"),
+        ("Failed", "1 of 2", "Failed after 2.0 s: 1 of 2"),
+        ("Cancelled", None, "Cancelled after 2.0 s"),
+        ("Paused", None, "Paused after 2.0 s"),
     ],
 )
 def test_the_line_at_the_end_says_how_it_ended(state, message, line):
-    assert text.end_line("etl", "x", state, message, 2.0) == line
+    assert text.end_line(state, message, 2.0) == line
 
 
 def test_a_flow_runs_repr_says_how_far_it_is():
