@@ -63,10 +63,6 @@ class Dag:
             if self._is_backward(edge):
                 self._has_backward_edges = True
 
-    def incoming(self, node: Node) -> tuple[Edge, ...]:
-        """Return the edges that lead to `node`."""
-        return tuple(self._incoming[node])
-
     def upstream(self, node: Node) -> tuple[Node, ...]:
         """Return the nodes with an edge to `node`."""
         found = {edge.upstream_task for edge in self._incoming[node]}

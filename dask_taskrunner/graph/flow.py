@@ -254,9 +254,10 @@ class Flow(FlowGraph):
                 defaults = {key: task_defaults[key] for key in task_defaults if key not in own}
                 definition = self._variants.get(node.definition, defaults)
                 copies[node] = bound[node] = self._add(node.task, node.name, definition)
-            elif isinstance(node, Parameter):
-                mine = self._parameters.get(node.name)
-                copies[node] = self.add_task(node.unbound()) if mine is None else mine
+            elif node.name in self._parameters:
+                copies[node] = self._parameters[node.name]
+            else:
+                copies[node] = self.add_task(cast("Parameter", node).unbound())
         # An edge may lead backwards in the order of binding, so all copies are there first.
         for node, task in bound.items():
             given = cast("BoundTask[Any]", node).arguments
