@@ -53,7 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort as abort:
         # The runner leaves the run that it cancelled on the KeyboardInterrupt.
-        run = getattr(abort.__cause__, "run", None)
+        run = getattr(abort.__context__, "run", None)
         click.echo("interrupted" if run is None else f"interrupted: {run!r}", err=True)
         return INTERRUPTED
     return int(code or SUCCESS)
