@@ -193,7 +193,7 @@ class Operators(Generic[T]):
         )
 
     # A type checker that saw this would find every attribute on a task.
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __getattr__(self, name: str) -> NoReturn:
             text = _text(self, f"the attribute {name!r}", f"Write `task(getattr)(x, {name!r})`.")

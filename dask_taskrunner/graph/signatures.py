@@ -47,7 +47,7 @@ def read_signature(body: Callable[..., Any], where: str) -> Signature:
 
 
 def _signature(body: Callable[..., Any]) -> Signature:
-    if sys.version_info >= (3, 14):
+    if sys.version_info >= (3, 14):  # pragma: no cover
         # There annotations are evaluated when asked for, and some exist for type checkers only.
         import annotationlib
 

@@ -300,6 +300,14 @@ def test_a_task_of_a_script_survives_a_pickle():
     assert again.call({"xs": (2, 4), "more": {"y": 1}}) == ([1, 2], {"y": 1})
 
 
+def test_a_task_class_of_a_script_survives_a_pickle():
+    namespace = {"__name__": "__main__", "Task": Task}
+    source = "class Half(Task[int]):\n nout = 2\n def run(self, x, /): return x / 2"
+    exec(source, namespace)
+    again = pickle.loads(cloudpickle.dumps(namespace["Half"]()))
+    assert (again.call({"x": 4}), again.nout, again.name) == (2, 2, "Half")
+
+
 def test_a_worker_needs_no_signature(monkeypatch):
     data = cloudpickle.dumps(clean)
 
