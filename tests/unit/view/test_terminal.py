@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 from rich.console import Console
+from story import Story
 
 from dask_taskrunner.states import COLORS
 from dask_taskrunner.view import terminal
@@ -23,8 +24,8 @@ def rendered(told, now, **options):
 
 
 @pytest.fixture
-def midway(story):
-    told = story("f" + "c" * 8 + "rs").flow(0, "Running").task(0, 0, "Success")
+def midway():
+    told = Story("f" + "c" * 8 + "rs").flow(0, "Running").task(0, 0, "Success")
     for n in (1, 2, 3, 4):
         told.task(1, n, "Running").task(1 + n, n, "Success")
     told.task(5, 5, "Failed").task(5, 6, "Running")
@@ -42,8 +43,8 @@ def test_the_block_has_a_line_per_task_name(midway):
     ]
 
 
-def test_what_was_tried_again_is_told_to_the_end(story):
-    told = story("ab").flow(0, "Running")
+def test_what_was_tried_again_is_told_to_the_end():
+    told = Story("ab").flow(0, "Running")
     for n, retries in ((0, 1), (1, 3)):
         for _ in range(retries):
             told.task(1, n, "Retrying", delay=1.0).task(2, n, "Pending")
@@ -59,21 +60,21 @@ def test_where_there_is_no_room_the_rest_is_counted(midway):
     assert lines[3] == "  and 2 more"
 
 
-def test_failed_and_active_groups_come_before_others_in_the_order_of_the_plan(story):
-    told = story("abcde").task(0, 0, "Success").task(0, 2, "Running").task(0, 3, "Failed")
+def test_failed_and_active_groups_come_before_others_in_the_order_of_the_plan():
+    told = Story("abcde").task(0, 0, "Success").task(0, 2, "Running").task(0, 3, "Failed")
     groups = list(told.tally.groups.values())
     chosen = ["".join(group.name for group in choose(groups, most)) for most in range(1, 6)]
     assert chosen == ["d", "cd", "bcd", "bcde", "abcde"]
 
 
-def test_a_long_name_is_cut(story):
-    told = story("a")
+def test_a_long_name_is_cut():
+    told = Story("a")
     told.tally = Tally({(0, -1): "x" * 200})
     assert rendered(told, 0)[1].startswith("  " + "x" * 25 + "…  ─")
 
 
-def test_a_name_is_not_taken_for_markup(story):
-    told = story("a")
+def test_a_name_is_not_taken_for_markup():
+    told = Story("a")
     told.tally = Tally({(0, -1): "[red]x[/red]"})
     assert rendered(told, 0)[1].startswith("  [red]x[/red]  ─")
 
@@ -105,13 +106,13 @@ def test_the_last_line_says_how_the_run_ended(midway):
     assert rendered(midway, 20)[-1] == "Failed after 9.0 s: 1 of 11 task runs failed: c-5"
 
 
-def test_a_success_that_holds_failures_is_not_all_green(story):
-    told = story("ab").flow(0, "Running").task(1, 0, "Failed").task(1, 1, "Success")
+def test_a_success_that_holds_failures_is_not_all_green():
+    told = Story("ab").flow(0, "Running").task(1, 0, "Failed").task(1, 1, "Success")
     told.flow(2, "Success", "reference tasks succeeded; 1 of 2 task runs failed: a")
     line = terminal.last_line(told.tally, 1002.0)
     assert line.style == COLORS["Success"]
     assert [span.style for span in line.spans] == [COLORS["Failed"]]
-    clean = story("a").flow(0, "Running").task(1, 0, "Success").flow(2, "Success", "all well")
+    clean = Story("a").flow(0, "Running").task(1, 0, "Success").flow(2, "Success", "all well")
     spans = terminal.last_line(clean.tally, 1002.0).spans
     assert COLORS["Failed"] not in [span.style for span in spans]
 
@@ -122,32 +123,32 @@ def a_console(*, is_terminal=True):
     )
 
 
-def test_a_terminal_shows_what_happened_while_it_was_watched(story):
-    told = story("a")
+def test_a_terminal_shows_what_happened_while_it_was_watched():
+    told = Story("a")
     console = a_console()
     with watching(told.history, Tally(told.names), TITLE, console=console):
         told.flow(0, "Running").task(1, 0, "Success").flow(2, "Success")
     assert "Succeeded after 2.0 s" in console.file.getvalue()
 
 
-def test_what_is_no_terminal_shows_nothing(story):
-    told = story("a").flow(0, "Running")
+def test_what_is_no_terminal_shows_nothing():
+    told = Story("a").flow(0, "Running")
     console = a_console(is_terminal=False)
     with watching(told.history, Tally(told.names), TITLE, console=console):
         pass
     assert console.file.getvalue() == ""
 
 
-def test_what_is_no_terminal_shows_the_last_picture_where_it_was_asked_for(story):
-    told = story("a").flow(0, "Running")
+def test_what_is_no_terminal_shows_the_last_picture_where_it_was_asked_for():
+    told = Story("a").flow(0, "Running")
     console = a_console(is_terminal=False)
     with watching(told.history, Tally(told.names), TITLE, progress=True, console=console):
         told.task(1, 0, "Success").flow(2, "Success")
     assert console.file.getvalue().splitlines()[-1] == "Succeeded after 2.0 s"
 
 
-def test_a_view_that_is_off_shows_nothing_on_a_terminal_either(story, capsys):
-    told = story("a").flow(0, "Running")
+def test_a_view_that_is_off_shows_nothing_on_a_terminal_either(capsys):
+    told = Story("a").flow(0, "Running")
     console = a_console()
     with watching(told.history, Tally(told.names), TITLE, progress=False, console=console):
         pass
@@ -157,8 +158,8 @@ def test_a_view_that_is_off_shows_nothing_on_a_terminal_either(story, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_second_block_leaves_the_terminal_to_the_first_and_the_next_one_has_it_again(story):
-    told = story("a").flow(0, "Running")
+def test_a_second_block_leaves_the_terminal_to_the_first_and_the_next_one_has_it_again():
+    told = Story("a").flow(0, "Running")
     first, second, third = a_console(), a_console(), a_console()
     with (
         watching(told.history, Tally(told.names), TITLE, console=first),

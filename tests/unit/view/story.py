@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from dask_taskrunner.headers import Header
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.view.tally import Tally
@@ -41,8 +39,3 @@ class Story:
         self.history.append(entry)
         self.tally.feed([entry])
         return self
-
-
-@pytest.fixture
-def story():
-    return Story
