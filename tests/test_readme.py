@@ -120,7 +120,7 @@ class StandIn(LocalCluster):
 
     def __init__(self, **kwargs: object) -> None:
         StandIn.asked_for = kwargs
-        super().__init__(n_workers=1, threads_per_worker=1, dashboard_address=None)
+        super().__init__(n_workers=1, threads_per_worker=1, dashboard_address=":0")
 
     def adapt(self, **kwargs: object) -> None:
         StandIn.adapted = kwargs
