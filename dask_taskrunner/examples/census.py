@@ -74,6 +74,8 @@ def summarize(shards: list[list[Module]]) -> list[dict[str, Any]]:
     for module in (module for shard in shards if shard for module in shard):
         package, slash, _ = module.name.partition("/")
         packages[package if slash else "(modules)"].append(module)
+    if not packages:
+        raise LookupError("there is no Python file to count")
     rows = [{"package": name, **add_up(modules)} for name, modules in packages.items()]
     return sorted(rows, key=lambda row: (-row["lines"], row["package"]))
 

@@ -119,6 +119,11 @@ def test_a_shard_that_failed_is_missing_from_the_table_and_no_more():
     assert [row["modules"] for row in failed] == [1]
 
 
+def test_a_census_of_nothing_is_a_failure():
+    with pytest.raises(LookupError, match="no Python file"):
+        example.summarize.run([None, [], []])
+
+
 def test_a_package_of_which_nothing_parsed_has_no_docstrings():
     row = example.add_up([Module("old/m.py", 5, error="SyntaxError: old")])
     assert (row["docstrings"], row["unparsed"]) == (0.0, 1)
