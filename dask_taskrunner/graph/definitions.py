@@ -56,7 +56,6 @@ class Definition(Generic[R]):
     nout: int | None
     tags: tuple[str, ...]
     record_inputs: bool
-    task_run_name: str | Callable[[dict[str, Any]], str] | None
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | tuple[str, ...] | None

@@ -52,8 +52,6 @@ class TaskOptions(TypedDict, total=False):
         Words for people.
     record_inputs : bool
         Whether a failure keeps a line on each input; set it to False where these are secrets.
-    task_run_name : str or callable
-        For people only: a template over the inputs, or a callable of that dict.
     resources : mapping or callable
         Dask's worker resources, or a callable of the attempt number that returns them.
     priority : float
@@ -75,7 +73,6 @@ class TaskOptions(TypedDict, total=False):
     nout: int | None
     tags: Sequence[str] | set[str] | frozenset[str]
     record_inputs: bool
-    task_run_name: str | Callable[[dict[str, Any]], str] | None
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | Sequence[str] | set[str] | frozenset[str] | None
@@ -183,11 +180,6 @@ OPTIONS: dict[str, Option] = {
     ),
     "tags": Option((), "a list of texts", _is_tuple_of(_is_text)),
     "record_inputs": Option(True, "True or False", _is_bool),
-    "task_run_name": Option(
-        None,
-        "a template such as 'load {day}', or a callable (dict) -> text",
-        _or_none(lambda value: _is_text(value) or callable(value)),
-    ),
     "resources": Option(
         None, "a dict such as {'GPU': 1}, or a callable (attempt) -> dict", _or_none(_is_resources)
     ),
@@ -205,7 +197,7 @@ DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.ite
 NOT_YET = frozenset(
     {
         *("timeout", "isolate", "memory_limit", "rerun_on_loss", "check_result"),
-        *("log_prints", "log_level", "zip_shortest", "split_above"),
+        *("log_prints", "log_level", "zip_shortest", "split_above", "task_run_name"),
     }
 )
 
