@@ -36,6 +36,9 @@ from dask_taskrunner.machine.records import Plan
 SWEEP_EVERY: Final = 1.0
 #: How much news is taken in before something is sent.
 _BATCH: Final = 1000
+#: Seconds for which news is left to gather after a batch. Each wake-up takes the interpreter lock
+#: from the thread that talks to the cluster, and in a flood of short tasks that one is the neck.
+_GATHER: Final = 0.005
 #: The states of task runs that failed by themselves.
 _OWN_FAILURES: Final = frozenset({"Failed", "TimedOut", "Crashed"})
 #: How many events an internal error shows.
@@ -100,6 +103,10 @@ class Driver:
         #: Notified after each batch of news.
         self.changed = threading.Condition()
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        #: Set by what cannot wait until news has gathered.
+        self._hurry = threading.Event()
+        #: Futures to let go with the next message.
+        self._to_release: list[TaskRunId] = []
         self._last_events: deque[Event] = deque(maxlen=_REMEMBERED)
         # Guards the machine once its thread has ended and late news comes from other threads.
         self._late_lock = threading.Lock()
@@ -128,6 +135,7 @@ class Driver:
     def cancel(self, reason: str) -> None:
         """Ask for the end; does not wait for it."""
         self.post(CancelAsked(time.monotonic(), reason))
+        self._hurry.set()
 
     # -- the machine's thread -------------------------------------------------------------
 
@@ -161,6 +169,7 @@ class Driver:
             if now >= next_sweep and self.machine.final is None:
                 self._sweep()
                 next_sweep = time.monotonic() + SWEEP_EVERY
+            self._release()
             self._tell()
 
     def _take_news(self, next_sweep: float) -> None:
@@ -174,8 +183,15 @@ class Driver:
         self._handle(event)
         for _ in range(_BATCH):
             if self._inbox.empty() or self.machine.final is not None:
-                return
+                break
             self._handle(self._inbox.get())
+        if self.machine.final is None and not self._is_due():
+            self._hurry.wait(_GATHER)
+            self._hurry.clear()
+
+    def _is_due(self) -> bool:
+        wake_at = self.machine.wake_at
+        return wake_at is not None and wake_at <= time.monotonic() + _GATHER
 
     def _sweep(self) -> None:
         for event in self.channel.sweep(self._awaits):
@@ -194,9 +210,11 @@ class Driver:
     def _perform(self, command: Command) -> None:
         match command:
             case SubmitMany():
+                # A run that is sent again has let go of its older future first.
+                self._release()
                 self.channel.submit(command.runs)
             case Release():
-                self.channel.release(command.ids)
+                self._to_release += command.ids
             case FetchHeader():
                 self.channel.fetch_header(command.id, command.submission)
             case CallHook():
@@ -205,6 +223,11 @@ class Driver:
                 self._hooks.call(self._listener.add_note, command, time.time())
             case Finish():
                 self.channel.finish()
+
+    def _release(self) -> None:
+        if self._to_release:
+            self.channel.release(self._to_release)
+            self._to_release = []
 
     def _lost_cluster(self, event: ClusterLost) -> Exception:
         return exceptions.ClusterLost(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from dask_taskrunner.exceptions import RemoteTaskError
-from dask_taskrunner.states import STATE_CLASSES, Elsewhere, Failed, Pending, State
+from dask_taskrunner.states import STATE_CLASSES, Elsewhere, Failed, Pending, State, Success
 
 #: The position of the task in its flow, and the index of the mapped child, -1 where not mapped.
 TaskRunId: TypeAlias = tuple[int, int]
@@ -97,6 +97,16 @@ class Header(NamedTuple):
         if issubclass(self.state_class, Failed):
             return "exception" in self.more or not self.more.get("has_exception", False)
         return self.small is not None or not self.kind
+
+    @property
+    def is_successful(self) -> bool:
+        """True for a success, a skip among them."""
+        return issubclass(self.state_class, Success)
+
+    @property
+    def stands_alone(self) -> bool:
+        """True where whoever reads the run needs no more than :func:`standing_alone` gives."""
+        return self.is_complete or issubclass(self.state_class, Failed)
 
     def to_wire(self) -> list[Any]:
         """Return the header as msgpack takes it."""
@@ -265,7 +275,23 @@ def open_exception(header: Header) -> BaseException:
             return exception
         except Exception:  # Its class may exist on the worker only: then the text must do.
             pass
-    return RemoteTaskError(more["type"], header.message or "", more.get("traceback", ""))
+    # The message begins with the type's name, which the error says by itself.
+    kind = more.get("type", header.state)
+    text = (header.message or "").removeprefix(kind).removeprefix(": ")
+    return RemoteTaskError(kind, text, more.get("traceback", ""))
+
+
+def standing_alone(header: Header) -> Header:
+    """Return a header that says everything, for those who get it instead of a future.
+
+    What a failed run raised may lie on a worker that is gone. No body is run again for that: its
+    type, text and traceback are here.
+    """
+    if header.is_complete:
+        return header
+    return header._replace(
+        more={**header.more, "exception": pickle.dumps(open_exception(header), protocol=5)}
+    )
 
 
 def format_bytes(n: float) -> str:

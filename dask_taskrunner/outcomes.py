@@ -84,8 +84,7 @@ def _own_exception(
 ) -> BaseException:
     """Return the task's own exception, with a note on where it was raised."""
     if not header.more.get("has_exception"):
-        kind = header.more.get("type", header.state)
-        return exceptions.RemoteTaskError(kind, header.message or "", "")
+        return open_exception(header)
     if "exception" not in header.more and driver.holds(record.id):
         fetched = driver.fetch(record.id, timeout)
         error = fetched if isinstance(fetched, BaseException) else open_exception(header)

@@ -103,7 +103,7 @@ def plan_flow(
             upstream_slugs=tuple(tasks[u].slug for u in upstream[n]),
             priority=(definition.priority or 0) + priorities[n],
             resources=definition.resources,
-            workers=definition.workers,
+            workers=_workers(definition.workers),
         )
         runs.append(
             PlannedRun(
@@ -123,6 +123,12 @@ def plan_flow(
         machine, definitions.pickled(), specs, tasks, resolved,
         {task.slug: (n, -1) for n, task in enumerate(tasks)},
     )  # fmt: skip
+
+
+def _workers(workers: Any) -> tuple[str, ...] | None:
+    if workers is None:
+        return None
+    return (workers,) if isinstance(workers, str) else tuple(workers)
 
 
 def _kept(

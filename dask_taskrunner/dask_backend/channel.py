@@ -140,10 +140,10 @@ class DaskChannel:
 
     def release(self, ids: Sequence[TaskRunId]) -> None:
         """Let go of futures; keys are ours alone, so releasing is cancelling."""
-        for id in ids:
-            sent = self._sent.pop(id, None)
-            if sent is not None:
-                sent.future.release()
+        futures = [sent.future for id in ids if (sent := self._sent.pop(id, None)) is not None]
+        if futures:
+            # On the loop's own thread, for from here each release would wake it anew.
+            self._client.loop.add_callback(_release_all, futures)
 
     def fetch_header(self, id: TaskRunId, submission: int) -> None:
         """Have the header of a finished future made known once more, where the future lies."""
@@ -270,6 +270,11 @@ class DaskChannel:
             if source is not None and source.future.status in ("error", "cancelled"):
                 return id
         return None
+
+
+def _release_all(futures: list[Future]) -> None:
+    for future in futures:
+        future.release()
 
 
 def _error_of(future: Future, status: str) -> Any:

@@ -77,7 +77,7 @@ def pickle_call(flow_run: str, run: Submission, spec: RunSpec) -> bytes:
     }
     call = Call(
         flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
-        spec.definition, spec.arguments, by_value,
+        spec.name, spec.definition, spec.arguments, by_value,
     )  # fmt: skip
     # As a plain tuple: the bootstrap reads it where this package is missing.
     return pickle.dumps(tuple(call), protocol=5)

@@ -45,21 +45,27 @@ class Envelope:
         return self.header.nbytes + 200
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return tuple, (self.to_wire(),)
+        return tuple, (self.to_wire(protocol),)
 
     def __getitem__(self, index: int) -> Any:
         # So that what asks for a header need not know which of the two forms it meets.
         return self.to_wire()[index]
 
-    def to_wire(self) -> WireState:
-        """Return the state as a tuple of plain values that any process with Dask can hold."""
+    def to_wire(self, protocol: int = 5) -> WireState:
+        """Return the state as a tuple of plain values that any process with Dask can hold.
+
+        Parameters
+        ----------
+        protocol : int
+            Of the pickle around it: 4 where the scheduler gathers for a client.
+        """
         value = self.state.exception if isinstance(self.state, Failed) else self.state.result
         header = self.header
         parts: tuple[Any, list[Any]] = (b"", [])
         # What is small rides in the header; what does not survive the trip stays behind.
         if not header.is_complete:
             try:
-                parts = pickle_value(value)
+                parts = pickle_value(value, protocol)
             except Exception as error:  # Whatever a user's __reduce__ raises.
                 text = f"{type(error).__name__}: {error}"
                 header = header._replace(more={**header.more, "not_serializable": text})
@@ -75,15 +81,17 @@ class Opened:
         self.value = value
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return tuple, (pickle_value(self.value),)
+        return tuple, (pickle_value(self.value, protocol),)
 
     def __sizeof__(self) -> int:
         # The tuple was measured when it arrived, as bytes.
         return 0
 
 
-def pickle_value(value: object) -> tuple[Any, list[Any]]:
-    """Return the pickle of a value and its buffers, out of band.
+def pickle_value(value: object, protocol: int) -> tuple[Any, list[Any]]:
+    """Return the pickle of a value and its buffers.
+
+    From protocol 5 on they are to go out of band, below it they are copied.
 
     As Dask does it: cloudpickle where pickle fails, or would refer to a ``__main__`` that another
     process does not have.
@@ -97,7 +105,15 @@ def pickle_value(value: object) -> tuple[Any, list[Any]]:
     if by_reference:
         buffers.clear()
         data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    if protocol < 5:
+        return data, [_copied(buffer) for buffer in buffers]
     return (pickle.PickleBuffer(data) if len(data) > _OUT_OF_BAND else data), buffers
+
+
+def _copied(buffer: pickle.PickleBuffer) -> bytes | bytearray:
+    raw = buffer.raw()
+    # What was writable must be so again.
+    return bytes(raw) if raw.readonly else bytearray(raw)
 
 
 class Received:

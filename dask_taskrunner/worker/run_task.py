@@ -95,6 +95,9 @@ class _Execution:
             self.flow.definition.topic,
             [HEADER_MESSAGE, self.call.run, self.call.slug, header.to_wire()],
         )
+        if isinstance(state, Pending):
+            # The inputs that it has cached come again with the next submission.
+            state.cached_inputs = None
         return Envelope(header, self.call.slug, state)
 
     def _receive(self, upstream: tuple[Any, ...]) -> list[Received]:
@@ -131,13 +134,13 @@ class _Execution:
             state=initial,
             upstream_states={r.slug: r.state for r in received},
             inputs=inputs,
-            context=self._context(task.name),
+            context=self._context(),
         )
 
     def _task(self) -> Any:
         """Return this execution's own copy of the task, with its clock around the body."""
         task = copy.copy(self.flow.task(self.call.definition))
-        task.slug = self.call.slug
+        task.name, task.slug = self.call.name, self.call.slug
         body = task.call
         task.call = lambda inputs: self._timed(body, inputs)
         return task
@@ -178,13 +181,13 @@ class _Execution:
         arguments: dict[str, Any] = pickle.loads(self.call.arguments)
         return {name: replace(value, Placeholder, result_of) for name, value in arguments.items()}
 
-    def _context(self, name: str) -> dict[str, Any]:
+    def _context(self) -> dict[str, Any]:
         call = self.call
         return {
             **self.flow.context,
             "task_run_number": call.run_number,
             "attempt": call.attempt,
-            "task_name": name,
+            "task_name": call.name,
             "slug": call.slug,
             "map_index": call.map_index,
         }

@@ -30,6 +30,7 @@ class Call(NamedTuple):
     run_number: int
     attempt: int
     slug: str
+    name: str
     #: Position of the task's definition in the flow's.
     definition: int
     #: ``pickle`` of the arguments by parameter name, with placeholders for upstream results.

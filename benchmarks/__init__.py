@@ -1,0 +1,1 @@
+"""Measures what dask_taskrunner costs, with raw Dask beside it in the same run."""

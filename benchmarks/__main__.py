@@ -1,0 +1,55 @@
+"""``python -m benchmarks overhead|memory|retry``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from benchmarks import memory, overhead, retry
+from benchmarks.measuring import machine, print_table
+
+_json = click.option("--json", "path", type=click.Path(path_type=Path), help="Also write here.")
+_rounds = click.option("--rounds", default=5, show_default=True, help="Rounds of each, in turn.")
+
+
+@click.group()
+def main() -> None:
+    """Print what dask_taskrunner costs, raw Dask beside it in the same run."""
+    click.echo(machine())
+
+
+def _report(title: str, rows: list[dict[str, object]], path: Path | None) -> None:
+    print_table(title, rows)
+    if path is not None:
+        figures = {"machine": machine(), "benchmark": title, "rows": rows}
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+@main.command("overhead")
+@_rounds
+@_json
+@click.option("--prefect", metavar="PYTHON", help="An interpreter that has Prefect 1.4.1.")
+def overhead_command(rounds: int, path: Path | None, prefect: str | None) -> None:
+    """Fan-out of 1,000, chain of 300, grid of 30 x 30: no-ops, seconds."""
+    _report("overhead", overhead.measure(rounds, prefect), path)
+
+
+@main.command("memory")
+@_json
+def memory_command(path: Path | None) -> None:
+    """Memory on the scheduler and on the client, and a chain of large results."""
+    _report("memory", memory.measure(), path)
+
+
+@main.command("retry")
+@_rounds
+@_json
+def retry_command(rounds: int, path: Path | None) -> None:
+    """How fast a due retry is sent, and what a retry above 1,000 dependents costs."""
+    _report("retry", retry.measure(rounds), path)
+
+
+if __name__ == "__main__":
+    main()
