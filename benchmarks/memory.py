@@ -190,5 +190,3 @@ def pass_on(array: object) -> object:
 @task
 def shrink(array: object) -> float:
     return float(array.sum())  # type: ignore[attr-defined]
-
-

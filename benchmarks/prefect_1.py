@@ -74,12 +74,15 @@ def measure(make, size, rounds, executor):
 def main():
     logging.getLogger("prefect").setLevel(logging.ERROR)
     rounds, *sizes = map(int, sys.argv[1:])
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as cluster, Client(cluster):
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        Client(cluster),
+    ):
         executor = DaskExecutor(address=cluster.scheduler_address)
         fan_out(10).run(executor=executor)
-        shapes = zip((fan_out, chain, grid), sizes)
+        shapes = zip((fan_out, chain, grid), sizes, strict=True)
         print(json.dumps([measure(make, size, rounds, executor) for make, size in shapes]))
 
 

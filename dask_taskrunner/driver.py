@@ -9,8 +9,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from dask_taskrunner import exceptions
@@ -30,7 +31,7 @@ from dask_taskrunner.machine.commands import (
 from dask_taskrunner.machine.endings import flow_header
 from dask_taskrunner.machine.events import CancelAsked, ClusterLost, Event, RunStarted, TimerFired
 from dask_taskrunner.machine.machine import Machine
-from dask_taskrunner.machine.records import Plan
+from dask_taskrunner.machine.records import Plan, TaskRunRecord
 
 #: Seconds between two looks at the outstanding futures.
 SWEEP_EVERY: Final = 1.0
@@ -54,10 +55,10 @@ class Listener(Protocol):
     def add_note(self, note: Note, at: float) -> None:
         """Keep a note."""
 
-    def task_run_failed(self, id: TaskRunId) -> None:
+    def task_run_failed(self, id: TaskRunId, header: Header) -> None:
         """Tell of a task run's final failure."""
 
-    def run_ended(self) -> None:
+    def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:
         """Tell of the end."""
 
 
@@ -111,7 +112,8 @@ class Driver:
         # Guards the machine once its thread has ended and late news comes from other threads.
         self._late_lock = threading.Lock()
         self._is_late = False
-        self.channel: Channel = backend.open_run(spec, self.post)
+        # Weakly: what nobody holds any more must go at once, and let go of its futures.
+        self.channel: Channel = backend.open_run(spec, _weak_post(self))
         self._thread = threading.Thread(
             target=self._run, name=f"dask-taskrunner-{spec.run}", daemon=True
         )
@@ -142,7 +144,7 @@ class Driver:
     def _run(self) -> None:
         try:
             self._loop()
-        except Exception as error:  # Whatever it is, nobody must be left waiting.
+        except Exception as error:  # noqa: BLE001 (whatever it is, nobody must be left waiting)
             self._break(error)
         self._is_late = True
         # What was posted while the flag was not yet seen.
@@ -152,7 +154,8 @@ class Driver:
         self._hooks.call(self._end)
 
     def _end(self) -> None:
-        self._listener.run_ended()
+        assert self.final is not None
+        self._listener.run_ended(self.final.state, self.machine.records)
         self.ended.set()
         with self.changed:
             self.changed.notify_all()
@@ -262,8 +265,8 @@ class Driver:
         news = self.machine.history[self._told :]
         self._told += len(news)
         for entry in news:
-            if entry.new in _OWN_FAILURES and entry.task_run is not None:
-                self._hooks.call(self._listener.task_run_failed, entry.task_run)
+            if entry.new in _OWN_FAILURES and entry.task_run and entry.header:
+                self._hooks.call(self._listener.task_run_failed, entry.task_run, entry.header)
         with self.changed:
             self.changed.notify_all()
 
@@ -298,3 +301,14 @@ class Driver:
         """Wait until something is true of the run, and return whether it is."""
         with self.changed:
             return bool(self.changed.wait_for(done, timeout))
+
+
+def _weak_post(driver: Driver) -> Callable[[Event], None]:
+    reference = weakref.WeakMethod(driver.post)
+
+    def post(event: Event) -> None:
+        method = reference()
+        if method is not None:
+            method(event)
+
+    return post

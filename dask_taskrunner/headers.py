@@ -206,7 +206,7 @@ def pickled_exception(exception: BaseException) -> bytes | None:
     try:
         data = pickle.dumps(exception, protocol=5)
         survivor = pickle.loads(data)
-    except Exception:
+    except Exception:  # noqa: BLE001 (see above)
         return None
     return data if type(survivor) is type(exception) else None
 
@@ -233,7 +233,8 @@ def to_state(header: Header, slug: str) -> State:
     header : Header
         What came from the worker, or was made on the client.
     slug : str
-        The name of the task run, for the text of :class:`~dask_taskrunner.exceptions.ResultNotHere`.
+        The name of the task run, for the text of
+        :class:`~dask_taskrunner.exceptions.ResultNotHere`.
 
     Returns
     -------
@@ -273,7 +274,7 @@ def open_exception(header: Header) -> BaseException:
         try:
             exception: BaseException = pickle.loads(more["exception"])
             return exception
-        except Exception:  # Its class may exist on the worker only: then the text must do.
+        except Exception:  # noqa: BLE001 (its class may exist on the worker only)
             pass
     # The message begins with the type's name, which the error says by itself.
     kind = more.get("type", header.state)

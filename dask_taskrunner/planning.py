@@ -14,7 +14,7 @@ from typing import Any
 import cloudpickle
 
 from dask_taskrunner.backend import RunSpec
-from dask_taskrunner.exceptions import EmptyFlow, UnpicklableArgument
+from dask_taskrunner.exceptions import UnpicklableArgument
 from dask_taskrunner.graph.arguments import replace
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.parameters import Parameter
@@ -83,46 +83,62 @@ def plan_flow(
         A constant or a task cannot be sent; the error names it.
     """
     flow.validate()
-    tasks = tuple(task for task in flow.sorted_tasks() if not isinstance(task, Parameter))
-    if not tasks:
-        raise EmptyFlow(f"flow {flow.name!r} has no tasks; call a task inside `with flow:`")
-    positions = {task: n for n, task in enumerate(tasks)}
-    upstream = _upstream_positions(flow, tasks, positions)
+    tasks = tuple(task for task in flow.sorted_tasks() if isinstance(task, BoundTask))
+    positions: dict[Node, int] = {task: n for n, task in enumerate(tasks)}
+    upstream = _upstream_positions(flow, positions)
     definitions = _Definitions(flow.task_defaults, task_defaults)
     resolved = tuple(definitions.resolve(task) for task in tasks)
+    specs = _specs(tasks, upstream, positions, definitions, parameters)
+    reference = frozenset((positions[task], -1) for task in flow.reference_tasks())
+    machine = Plan(
+        tuple(
+            _planned_run(n, task, upstream[n], definition, specs[n, -1])
+            for n, (task, definition) in enumerate(zip(tasks, resolved, strict=True))
+        ),
+        reference,
+        _kept(keep, reference, return_tasks, positions),
+        bool(flow.state_handlers),
+    )
+    ids = {task.slug: (n, -1) for n, task in enumerate(tasks)}
+    return FlowPlan(machine, definitions.pickled(), specs, tasks, resolved, ids)
+
+
+def _specs(
+    tasks: tuple[BoundTask[Any], ...],
+    upstream: list[list[int]],
+    positions: Mapping[Node, int],
+    definitions: _Definitions,
+    parameters: Mapping[str, Any],
+) -> dict[TaskRunId, RunSpec]:
     priorities = _priorities(upstream)
-    specs: dict[TaskRunId, RunSpec] = {}
-    runs: list[PlannedRun] = []
-    for n, (task, definition) in enumerate(zip(tasks, resolved, strict=True)):
-        arguments = _pickle_arguments(task, upstream[n], positions, parameters)
+    specs = {}
+    for n, task in enumerate(tasks):
+        definition = definitions.resolve(task)
         specs[n, -1] = RunSpec(
             name=task.name,
             slug=task.slug,
             definition=definitions.position(definition),
-            arguments=arguments,
+            arguments=_pickle_arguments(task, upstream[n], positions, parameters),
             upstream_slugs=tuple(tasks[u].slug for u in upstream[n]),
-            priority=(definition.priority or 0) + priorities[n],
+            priority=definition.priority + priorities[n],
             resources=definition.resources,
             workers=_workers(definition.workers),
         )
-        runs.append(
-            PlannedRun(
-                id=(n, -1),
-                name=task.name,
-                slug=task.slug,
-                upstream=tuple((u, -1) for u in upstream[n]),
-                max_crash_retries=definition.max_crash_retries,
-                nbytes=len(arguments),
-                has_handlers=bool(definition.state_handlers),
-            )
-        )
-    reference = frozenset((positions[task], -1) for task in flow.reference_tasks())
-    kept = _kept(keep, reference, return_tasks, positions)
-    machine = Plan(tuple(runs), reference, kept, bool(flow.state_handlers))
-    return FlowPlan(
-        machine, definitions.pickled(), specs, tasks, resolved,
-        {task.slug: (n, -1) for n, task in enumerate(tasks)},
-    )  # fmt: skip
+    return specs
+
+
+def _planned_run(
+    n: int, task: BoundTask[Any], upstream: list[int], definition: Any, spec: RunSpec
+) -> PlannedRun:
+    return PlannedRun(
+        id=(n, -1),
+        name=task.name,
+        slug=task.slug,
+        upstream=tuple((u, -1) for u in upstream),
+        max_crash_retries=definition.max_crash_retries,
+        nbytes=len(spec.arguments),
+        has_handlers=bool(definition.state_handlers),
+    )
 
 
 def _workers(workers: Any) -> tuple[str, ...] | None:
@@ -135,7 +151,7 @@ def _kept(
     keep: str,
     reference: frozenset[TaskRunId],
     return_tasks: Collection[BoundTask[Any]] | None,
-    positions: Mapping[BoundTask[Any], int],
+    positions: Mapping[Node, int],
 ) -> frozenset[TaskRunId] | None:
     if return_tasks is None or keep == "all":
         return None
@@ -143,11 +159,9 @@ def _kept(
     return wanted | reference if keep == "reference" else wanted
 
 
-def _upstream_positions(
-    flow: Flow, tasks: tuple[BoundTask[Any], ...], positions: Mapping[BoundTask[Any], int]
-) -> list[list[int]]:
+def _upstream_positions(flow: Flow, positions: Mapping[Node, int]) -> list[list[int]]:
     """Return, per task, the positions of its upstream tasks, each once, in their order."""
-    found: list[dict[int, None]] = [{} for _ in tasks]
+    found: list[dict[int, None]] = [{} for _ in positions]
     for edge in flow.edges:
         source = positions.get(edge.upstream_task)
         # A parameter is no task run: it is there before the run begins.
@@ -215,7 +229,7 @@ def _pickle_task(task: Any) -> bytes:
 def _pickle_arguments(
     task: BoundTask[Any],
     upstream: list[int],
-    positions: Mapping[BoundTask[Any], int],
+    positions: Mapping[Node, int],
     parameters: Mapping[str, Any],
 ) -> bytes:
     order = {position: place for place, position in enumerate(upstream)}
@@ -225,9 +239,7 @@ def _pickle_arguments(
             return parameters[node.name]
         return Placeholder(order[positions[node]])
 
-    filled = {
-        name: replace(value, Node, stand_in) for name, value in task.arguments.items()
-    }
+    filled = {name: replace(value, Node, stand_in) for name, value in task.arguments.items()}
     try:
         return _pickle_value(filled)
     except Exception:  # Whatever it is: the loop below finds whose fault it is.
@@ -249,10 +261,8 @@ def _pickle_value(value: object) -> bytes:
     # pickle is ten times as fast, but refers to __main__, which a worker does not have.
     try:
         data = pickle.dumps(value, protocol=5)
-    except Exception:  # cloudpickle's own word counts.
+    except Exception:  # noqa: BLE001 (cloudpickle's own word counts)
         data = b"__main__"
     if b"__main__" in data:
         data = cloudpickle.dumps(value, protocol=5)
     return data
-
-

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.records import TaskRunRecord
-from dask_taskrunner.states import Failed, TriggerFailed, utc
-from dask_taskrunner.view.failure_text import Failure, FailureReport, NotRun
+from dask_taskrunner.planning import FlowPlan
+from dask_taskrunner.states import Failed, State, TriggerFailed, utc
+from dask_taskrunner.view.failure_text import Failure, FailureReport, NotRun, failure_text
 
-if TYPE_CHECKING:
-    from dask_taskrunner.task_run import TaskRun
 
-def failure_report(
+def describe_failures(
     flow_name: str,
     run_name: str,
-    records: Sequence[TaskRunRecord],
-    max_attempts: Callable[[TaskRunRecord], int],
-    trigger: Callable[[TaskRunRecord], Any],
-) -> FailureReport:
-    """Return what is to be told of a flow run's failures."""
+    plan: FlowPlan,
+    records: Mapping[TaskRunId, TaskRunRecord],
+) -> str:
+    """Return what failed in a flow run and what did not run because of it, as people read it."""
     failed, not_run = [], []
-    for record in records:
-        header = record.header
+    for id, record in records.items():
+        header, task = record.header, plan.resolved[id[0]]
         if header is None or not issubclass(header.state_class, Failed):
             continue
         if issubclass(header.state_class, TriggerFailed):
-            name = getattr(trigger(record), "__name__", "trigger")
+            name = getattr(task.trigger, "__name__", "trigger")
             not_run.append(NotRun(record.plan.slug, f"trigger {_short(name, header.message)}"))
         else:
-            failed.append(_failure(record, max_attempts(record)))
-    return FailureReport(flow_name, run_name, len(records), failed, not_run)
+            failed.append(_failure(record, max_attempts(record, task.max_retries)))
+    return failure_text(FailureReport(flow_name, run_name, len(records), failed, not_run))
+
+
+def max_attempts(record: TaskRunRecord, max_retries: int) -> int:
+    """Return how often a body may run where nothing crashes; what ran more often, ran so often."""
+    return max(max_retries + 1, len(record.values))
 
 
 def _short(trigger: str, message: str | None) -> str:
@@ -39,7 +43,7 @@ def _short(trigger: str, message: str | None) -> str:
     return text.partition(" (")[0]
 
 
-def _failure(record: TaskRunRecord, max_attempts: int) -> Failure:
+def _failure(record: TaskRunRecord, attempts: int) -> Failure:
     header = record.header
     assert header is not None
     message = header.message or ""
@@ -48,20 +52,20 @@ def _failure(record: TaskRunRecord, max_attempts: int) -> Failure:
     return Failure(
         slug=record.plan.slug,
         message=message,
-        attempt=(len(record.values), max_attempts) if header.started is not None else None,
+        attempt=(len(record.values), attempts) if header.started is not None else None,
         worker=header.worker,
         inputs=header.more.get("inputs", {}),
         traceback=header.more.get("traceback", ""),
     )
 
 
-def table_row(record: TaskRunRecord, run: TaskRun) -> dict[str, Any]:
+def table_row(record: TaskRunRecord, state: State) -> dict[str, Any]:
     """Return what a table says of one task run."""
-    state, attempts = run.state, run.attempts
+    attempts = record.attempts()
     last = attempts[-1] if attempts else None
     header = record.header
     return {
-        "slug": run.slug,
+        "slug": record.plan.slug,
         "task": record.plan.name,
         "map_index": record.id[1],
         "state": type(state).__name__,
@@ -73,6 +77,5 @@ def table_row(record: TaskRunRecord, run: TaskRun) -> dict[str, Any]:
         "ended": utc(last.ended) if last and last.ended is not None else None,
         "seconds": header.seconds if header else None,
         "nbytes": header.nbytes if header else None,
-        "inputs": dict(run.inputs),
+        "inputs": dict(header.more.get("inputs", {})) if header else {},
     }
-

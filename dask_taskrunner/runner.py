@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import uuid
 import warnings
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Literal, Self
 
-from dask_taskrunner.backend import Backend, FlowSpec
+from dask_taskrunner.backend import Backend
 from dask_taskrunner.dask_backend.backend import DaskBackend
 from dask_taskrunner.dask_backend.connecting import Connection, connect, current_client
-from dask_taskrunner.driver import Driver
-from dask_taskrunner.exceptions import OptionError, RunnerClosed, TaskRunnerWarning
+from dask_taskrunner.exceptions import RunnerClosed, TaskRunnerWarning
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
-from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.launching import Keep, launch
 from dask_taskrunner.main_guard import check_main_guard
-from dask_taskrunner.planning import FlowPlan, plan_flow
+from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.view.tally import Tally
 from dask_taskrunner.view.terminal import Title, watching
 
@@ -29,8 +27,6 @@ from dask_taskrunner.view.terminal import Title, watching
 FETCH_LIMIT: Final = 256_000_000
 #: How long Ctrl-C waits for the run to end as cancelled.
 _INTERRUPT_PATIENCE: Final = 2.0
-
-Keep = Literal["reference", "all", "none"]
 
 #: The runner of the innermost ``with``.
 _surrounding: ContextVar[DaskTaskRunner | None] = ContextVar("dask_taskrunner_runner", default=None)
@@ -139,7 +135,7 @@ class DaskTaskRunner:
     @property
     def address(self) -> str:
         """The scheduler's address."""
-        return str(self._connection.client.scheduler.address)
+        return self._connection.address
 
     @property
     def dashboard_link(self) -> str:
@@ -180,6 +176,9 @@ class DaskTaskRunner:
             run._driver.ended.wait(_INTERRUPT_PATIENCE)
         for run in list(self._runs):
             run.keep_results(self._fetch_limit)
+            if run.still_running:
+                # Nobody waits for the bodies of a cancelled run.
+                self._connection.patience = 0.2
         self._finalizer()
 
     def _check_open(self) -> None:
@@ -262,30 +261,18 @@ class DaskTaskRunner:
             The flow cannot be run so; nothing was sent.
         """
         self._check_open()
-        if not isinstance(flow, Flow):
-            raise OptionError(f"a runner runs a Flow, not {flow!r}")
-        if keep not in ("reference", "all", "none"):
-            raise OptionError(f"keep must be 'reference', 'all' or 'none', not {keep!r}")
-        values = flow.resolve_parameters({**(parameters or {}), **more_parameters})
-        plan = plan_flow(
+        run = launch(
             flow,
-            values,
-            task_defaults=self._task_defaults,
+            self._backend,
+            parameters={**(parameters or {}), **more_parameters},
+            run_name=run_name,
+            return_tasks=return_tasks,
+            context=context or {},
             keep=keep,
-            return_tasks=_wanted(flow, return_tasks),
+            task_defaults=self._task_defaults,
+            check=self._warn,
         )
-        self._warn(plan)
-        run_id = uuid.uuid4().hex[:8]
-        run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
-        spec = FlowSpec(
-            run_id, plan.definitions, _context(run, context or {}), plan.specs
-        )
-        driver = Driver(
-            plan.machine, spec, self._backend, HookThread(f"dask-taskrunner-hooks-{run_id}"), run
-        )
-        run.attach(driver)
         self._keep_track(run)
-        driver.start()
         return run
 
     def _keep_track(self, run: FlowRun) -> None:
@@ -302,25 +289,8 @@ class DaskTaskRunner:
                 "cache_for has no effect here: this runner's cluster ends with it, and the cached "
                 "results with the cluster. Give DaskTaskRunner an address, a cluster or a client.",
                 TaskRunnerWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-
-
-def _wanted(flow: Flow, return_tasks: Any) -> list[Any] | None:
-    """Return the tasks whose results are kept besides; None for all."""
-    if return_tasks == "all" and isinstance(return_tasks, str):
-        return None
-    return [flow.resolve_task(task) for task in return_tasks or ()]
-
-
-def _context(run: FlowRun, more: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **more,
-        "flow_name": run.flow.name,
-        "flow_run_id": run.run_id,
-        "run_name": run.run_name,
-        "parameters": run.parameters,
-    }
 
 
 def _close(backend: Backend, connection: Connection) -> None:
@@ -352,4 +322,3 @@ def run_flow(flow: Flow, *, runner: DaskTaskRunner | None = None, **options: Any
         return runner.run(flow, **options)
     with DaskTaskRunner() as own:
         return own.run(flow, **options)
-

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dask_taskrunner.driver import Driver
 from dask_taskrunner.headers import to_state
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
 from dask_taskrunner.outcomes import error_of, value_of
+from dask_taskrunner.reporting import max_attempts
 from dask_taskrunner.states import Pending, Running, State
 from dask_taskrunner.view.text import task_run_repr
-
-if TYPE_CHECKING:
-    from dask_taskrunner.driver import Driver
 
 
 class TaskRun:
@@ -65,7 +64,7 @@ class TaskRun:
     @property
     def max_attempts(self) -> int:
         """How often the body may run where nothing crashes."""
-        return max(self._max_retries + 1, len(self._record.values))
+        return max_attempts(self._record, self._max_retries)
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the result, from wherever it lies; wait for it where the run goes on.
@@ -117,9 +116,7 @@ class TaskRun:
         )
         if not done:
             raise TimeoutError(f"{self.slug} has not finished after {timeout} s")
-        return error_of(
-            record, driver, driver.machine.records, self.max_attempts, timeout
-        )
+        return error_of(record, driver, driver.machine.records, self.max_attempts, timeout)
 
     def __repr__(self) -> str:
         state = self.state

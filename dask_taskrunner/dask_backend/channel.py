@@ -8,7 +8,7 @@ import operator
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from dask._task_spec import TaskRef
 from distributed import Client, Future
@@ -54,7 +54,7 @@ class _Sent:
 
     __slots__ = ("finished_since", "future", "submission", "upstream_ids")
 
-    def __init__(self, future: Future, submission: Submission) -> None:
+    def __init__(self, future: Future[Any], submission: Submission) -> None:
         self.future = future
         self.submission = submission.submission
         self.upstream_ids = submission.upstream_ids
@@ -89,7 +89,7 @@ class DaskChannel:
         self._post = post
         self._sent: dict[TaskRunId, _Sent] = {}
         self._names = {id: key_name(spec.run, id, run.name) for id, run in spec.runs.items()}
-        self._definition: Future | None = None
+        self._definition: Future[Any] | None = None
         self._definition_key: Key = (f"definition-{spec.run}", -1, 0)
         self._removals = Removals(client, spec.run)
         hub.add(spec.run, self._receive)
@@ -143,7 +143,7 @@ class DaskChannel:
         futures = [sent.future for id in ids if (sent := self._sent.pop(id, None)) is not None]
         if futures:
             # On the loop's own thread, for from here each release would wake it anew.
-            self._client.loop.add_callback(_release_all, futures)
+            cast(Any, self._client.loop).add_callback(_release_all, futures)
 
     def fetch_header(self, id: TaskRunId, submission: int) -> None:
         """Have the header of a finished future made known once more, where the future lies."""
@@ -160,7 +160,7 @@ class DaskChannel:
         )
         future.add_done_callback(self._receive_fetched)
 
-    def _receive_fetched(self, done: Future) -> None:
+    def _receive_fetched(self, done: Future[Any]) -> None:
         if done.status == "finished":
             fields, slug = pickle.loads(done.result())
             self._receive([HEADER_MESSAGE, self._spec.run, slug, fields])
@@ -256,9 +256,7 @@ class DaskChannel:
             if culprit is not None:
                 return Loss("upstream", str(error), culprit=culprit)
         if killed:
-            return Loss(
-                "killed", str(error), error.last_worker.address, error.allowed_failures + 1
-            )
+            return Loss("killed", str(error), error.last_worker.address, error.allowed_failures + 1)
         if status == "error":
             return Loss("error", f"{type(error).__name__}: {error}")
         return Loss("lost" if reason in _DATA_LOST else "cancelled", str(reason or error))
@@ -272,12 +270,12 @@ class DaskChannel:
         return None
 
 
-def _release_all(futures: list[Future]) -> None:
+def _release_all(futures: list[Future[Any]]) -> None:
     for future in futures:
         future.release()
 
 
-def _error_of(future: Future, status: str) -> Any:
+def _error_of(future: Future[Any], status: str) -> Any:
     if status == "error":
         return future.exception()
     try:
@@ -285,5 +283,3 @@ def _error_of(future: Future, status: str) -> Any:
     except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
         return error
     return None
-
-

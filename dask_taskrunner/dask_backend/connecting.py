@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import inspect
 import logging
+import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +19,7 @@ from dask_taskrunner.exceptions import ConnectFailed, OptionError
 #: A terminal's Ctrl-C reaches the whole process group. Without this it would kill the workers
 #: before the client could cancel anything.
 _IGNORE_SIGINT = (
-    "import signal\n"
-    "def dask_setup(worker):\n"
-    "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    "import signal\ndef dask_setup(worker):\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 )
 
 
@@ -35,9 +35,18 @@ class Connection:
     where: str = ""
     #: True where the cluster ends with the connection.
     is_temporary: bool = False
+    #: How many seconds bodies that still run on a cluster of ours are given when it closes.
+    patience: float = 2.0
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return str(getattr(self.client.scheduler, "address", ""))
 
     def close(self) -> None:
         """Close what was opened here; a second time there is nothing left to close."""
+        if self.is_temporary:
+            _kill_later(self.cluster, self.patience)
         self.stack.close()
 
 
@@ -113,7 +122,7 @@ def _open(
     if is_temporary:
         before_processes()
         cluster = _start_cluster(cluster_class, cluster_kwargs)
-        stack.callback(_close_cluster, cluster)
+        stack.callback(cluster.close)
     # Not the default client: other Dask code of the user's must not run here unasked.
     options = {"set_as_default": False, **client_kwargs}
     try:
@@ -208,13 +217,23 @@ def _resolve(cluster_class: Any) -> Any:
     return cluster_class
 
 
-def _close_cluster(cluster: Any) -> None:
-    # At interpreter exit nobody may be left waiting for a worker that will not end.
-    cluster.close(timeout=3) if _takes_timeout(cluster.close) else cluster.close()
+def _kill_later(cluster: Any, seconds: float) -> None:
+    """Have worker processes killed that a closing cluster waits for in vain.
+
+    A body cannot be stopped from outside, and Dask waits for it. The cluster's own loop keeps the
+    time: at interpreter exit no thread can be started any more.
+    """
+    nannies = getattr(cluster, "workers", {}).values()
+    pids = [pid for nanny in nannies if (pid := getattr(nanny, "pid", None))]
+    if pids and hasattr(cluster, "loop"):
+        cluster.loop.add_callback(cluster.loop.call_later, seconds, _kill, pids)
 
 
-def _takes_timeout(close: Callable[..., Any]) -> bool:
-    return "timeout" in inspect.signature(close).parameters
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        # Most have ended by themselves, and then there is nothing of this number.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _report_to(path: str, connection: Connection) -> None:

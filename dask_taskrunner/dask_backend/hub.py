@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from distributed import Client
 
@@ -17,8 +17,8 @@ class Hub:
     of our own would stay on the scheduler for ever.
     """
 
-    _hubs: weakref.WeakKeyDictionary[Client, Hub] = weakref.WeakKeyDictionary()
-    _lock = threading.Lock()
+    _hubs: ClassVar[weakref.WeakKeyDictionary[Client, Hub]] = weakref.WeakKeyDictionary()
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, client: Client) -> None:
         # Weakly: a run that nobody holds any more must not be kept by its news.
@@ -47,7 +47,7 @@ class Hub:
                 return
             client.unsubscribe_topic(client.id)
             # An answer to anything comes behind it on the scheduler's side.
-            client.sync(client.scheduler.identity, callback_timeout=2)
+            client.sync(cast(Any, client.scheduler).identity, callback_timeout=2)
 
     def add(self, run: str, receiver: Callable[[Any], None]) -> None:
         """Have a run's news handed to a function, on the client's event loop."""

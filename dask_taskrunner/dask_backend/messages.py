@@ -24,11 +24,13 @@ Key: TypeAlias = tuple[str, int, int]
 
 
 def key_name(run: str, id: TaskRunId, name: str) -> str:
+    """Return the part of a task run's keys that all its submissions share."""
     # Dask groups by the words before the digits; one group and prefix per task, whatever its use.
     return f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}-{run}-{id[0]}"
 
 
 def resources_of(spec: RunSpec, attempt: int) -> dict[str, float] | None:
+    """Return what a worker must have for an attempt."""
     resources = spec.resources(attempt) if callable(spec.resources) else spec.resources
     return dict(resources) if resources else None
 
@@ -52,7 +54,9 @@ def columns(references: list[list[TaskRef]]) -> list[list[Any]]:
     return [[row[i] if i < len(row) else None for row in rows] for i in range(width)]
 
 
-def segments(runs: Sequence[Submission], specs: Mapping[TaskRunId, RunSpec]) -> Iterator[list[Submission]]:
+def segments(
+    runs: Sequence[Submission], specs: Mapping[TaskRunId, RunSpec]
+) -> Iterator[list[Submission]]:
     """Cut a slice where the placement changes, for a message has one; the order stays."""
     segment: list[Submission] = []
     placement: object = None

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from distributed import Client
 
@@ -37,7 +37,8 @@ class Removals:
         self._answer = None
         if self._client.status == "running":
             self._answer = asyncio.run_coroutine_threadsafe(
-                self._client.scheduler.events(topic="all"), self._client.loop.asyncio_loop
+                cast(Any, self._client.scheduler).events(topic="all"),
+                cast(Any, self._client.loop).asyncio_loop,
             )
         return events
 

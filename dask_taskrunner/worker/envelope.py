@@ -1,4 +1,4 @@
-"""The envelope: a state with its live value, which is pickled only when Dask asks for its wire form.
+"""The envelope: a state with its live value, pickled only when Dask asks for its wire form.
 
 A consumer in the same process gets the very object, as with raw Dask. What does not pickle becomes
 a marker, and what does not unpickle is found out here, in our code: inside Dask either would leave
@@ -8,7 +8,7 @@ the dependents pending for ever.
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 
@@ -66,7 +66,7 @@ class Envelope:
         if not header.is_complete:
             try:
                 parts = pickle_value(value, protocol)
-            except Exception as error:  # Whatever a user's __reduce__ raises.
+            except Exception as error:  # noqa: BLE001 (whatever a user's __reduce__ raises)
                 text = f"{type(error).__name__}: {error}"
                 header = header._replace(more={**header.more, "not_serializable": text})
         return (PROTOCOL, pickle.dumps((header.to_wire(), self.slug)), [parts])
@@ -100,7 +100,7 @@ def pickle_value(value: object, protocol: int) -> tuple[Any, list[Any]]:
     try:
         data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
         by_reference = b"__main__" in data
-    except Exception:  # cloudpickle's own word counts.
+    except Exception:  # noqa: BLE001 (cloudpickle's own word counts)
         by_reference = True
     if by_reference:
         buffers.clear()
@@ -170,7 +170,7 @@ class Received:
             self._parts[0] = Opened(value)
         self._parts = None
         if isinstance(self.state, Failed):
-            self.state.exception = value
+            self.state.exception = cast(BaseException, value)
         else:
             self.state = self.state.copy_with(result=value)
 
@@ -192,5 +192,3 @@ def open_result(source: Envelope | WireState) -> Received:
     received = Received(source)
     received.open()
     return received
-
-

@@ -109,9 +109,7 @@ class _Execution:
         # Dask pads with None where a message's runs have differently many upstream runs.
         count = len(by_value) + sum(source is not None for source in upstream)
         return [
-            Received.by_value(*by_value[position])
-            if position in by_value
-            else Received(next(held))
+            Received.by_value(*by_value[position]) if position in by_value else Received(next(held))
             for position in range(count)
         ]
 
@@ -120,7 +118,7 @@ class _Execution:
         try:
             task = self._task()
             inputs = self._inputs(received) if ready else {}
-        except Exception as error:  # What the user's modules and classes raise when unpickled.
+        except Exception as error:  # noqa: BLE001 (the user's modules and classes are unpickled)
             text = f"{type(error).__name__}: {error}"
             return Failed(
                 message=f"{text} (when {call.slug} was unpickled on worker {self.worker.address})",

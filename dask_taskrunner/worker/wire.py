@@ -1,4 +1,4 @@
-"""What the client sends with a task run and with a flow run, and what a value looks like on the wire.
+"""What the client sends with a task run and a flow run, and a value's form on the wire.
 
 Only plain built-in types stand at the top, so that a process which has Dask but not this package
 can receive, hold and pass on all of it; whatever is the user's lies inside as bytes.

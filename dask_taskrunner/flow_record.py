@@ -1,0 +1,186 @@
+"""What is known of a flow run: a look at the machine's records. It changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dask_taskrunner import exceptions
+from dask_taskrunner.driver import Driver
+from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.headers import TaskRunId, to_state
+from dask_taskrunner.listener import Listener, Note
+from dask_taskrunner.machine.history import HistoryEntry
+from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.planning import FlowPlan
+from dask_taskrunner.reporting import describe_failures, table_row
+from dask_taskrunner.states import Failed, Pending, Running, State, TriggerFailed
+from dask_taskrunner.task_run import TaskRun
+from dask_taskrunner.view.text import flow_run_repr
+
+
+class FlowRecord:
+    """The reading half of :class:`~dask_taskrunner.flow_run.FlowRun`."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        plan: FlowPlan,
+        run_id: str,
+        run_name: str,
+        parameters: Mapping[str, Any],
+    ) -> None:
+        self.flow = flow
+        self.run_id = run_id
+        self.run_name = run_name
+        self.parameters = dict(parameters)
+        self._plan = plan
+        self._driver: Driver = None  # type: ignore[assignment]  # attach() follows at once
+        #: Calls state handlers and keeps notes; not for users.
+        self.listener = Listener(flow, plan, run_name)
+
+    @property
+    def notes(self) -> list[Note]:
+        """What happened besides changes of state: a lost worker, an execution more."""
+        return self.listener.notes
+
+    # -- states ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The flow run's own state."""
+        final = self._driver.final
+        if final is not None:
+            return to_state(final, self.run_name)
+        return Running() if self.history else Pending()
+
+    @property
+    def states(self) -> dict[str, State]:
+        """The state of every task run, by slug: headers, whose results may lie on workers."""
+        return {slug: self._task_run(id).state for slug, id in self._plan.ids.items()}
+
+    @property
+    def history(self) -> list[HistoryEntry]:
+        """Every change of state, oldest first, as small tuples."""
+        return self._driver.machine.history
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the run ended without its tasks: a lost cluster, or an error of this package."""
+        return self._driver.error
+
+    def __getitem__(self, task: Any) -> TaskRun:
+        """Return a task run by its bound task, its slug, or its task where that is used once."""
+        bound = self.flow.resolve_task(task)
+        if bound.slug not in self._plan.ids:
+            raise exceptions.UnknownTask(
+                f"{bound.slug!r} is a parameter, which is no task run: run.parameters[...] has it"
+            )
+        return self._task_run(self._plan.ids[bound.slug])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plan.ids)
+
+    def __len__(self) -> int:
+        return len(self._plan.ids)
+
+    def _task_run(self, id: TaskRunId) -> TaskRun:
+        retries = self._plan.resolved[id[0]].max_retries
+        return TaskRun(self._driver.machine.records[id], self._driver, retries)
+
+    @property
+    def task_runs(self) -> list[TaskRun]:
+        """All task runs, in the order of the plan."""
+        return [self._task_run(id) for id in self._plan.ids.values()]
+
+    @property
+    def failures(self) -> list[TaskRun]:
+        """The task runs that failed by themselves, root causes first."""
+        return [self._task_run(record.id) for record in self._records(_failed_by_itself)]
+
+    @property
+    def still_running(self) -> list[TaskRun]:
+        """The task runs whose code is known to be running, those of a cancelled run included."""
+
+        def runs(record: TaskRunRecord) -> bool:
+            return record.running is not None or record.left_running is not None
+
+        return [self._task_run(record.id) for record in self._records(runs)]
+
+    def _records(self, wanted: Callable[[TaskRunRecord], bool]) -> list[TaskRunRecord]:
+        return [record for record in self._driver.machine.records.values() if wanted(record)]
+
+    # -- results --------------------------------------------------------------------------
+
+    def result(self, task: Any = None, timeout: float | None = None) -> Any:
+        """Return a task run's result, or the reference tasks'.
+
+        Parameters
+        ----------
+        task : BoundTask or str or Task, optional
+            Default: the only reference task, else a dict of the reference tasks by slug.
+        timeout : float, optional
+            In seconds, for each.
+
+        Raises
+        ------
+        Exception
+            As :meth:`TaskRun.result`.
+        """
+        if task is not None:
+            return self[task].result(timeout)
+        slugs = [task.slug for task in self.flow.reference_tasks()]
+        results = {slug: self[slug].result(timeout) for slug in sorted(slugs)}
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    # -- looking --------------------------------------------------------------------------
+
+    def table(self, task: Any = None) -> list[dict[str, Any]]:
+        """Return a row for each task run, one ``pandas.DataFrame(...)`` away from a table.
+
+        Parameters
+        ----------
+        task : BoundTask or str or Task, optional
+            Only this one's.
+
+        Returns
+        -------
+        list of dict
+            With ``slug task map_index state message attempts worker queued started ended
+            seconds nbytes inputs``; times are UTC, ``seconds`` is the last body's duration.
+        """
+        runs = self.task_runs if task is None else [self[task]]
+        records = self._driver.machine.records
+        return [table_row(records[self._plan.ids[run.slug]], run.state) for run in runs]
+
+    def failure_text(self) -> str:
+        """Return what failed and what did not run because of it, as people read it."""
+        records = self._driver.machine.records
+        return describe_failures(self.flow.name, self.run_name, self._plan, records)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many task runs show which state."""
+        total: dict[str, int] = {}
+        for counts in self._driver.machine.counts.values():
+            for state, count in counts.items():
+                if count:
+                    total[state] = total.get(state, 0) + count
+        return total
+
+    @property
+    def names(self) -> dict[TaskRunId, str]:
+        """The task's name for each task run, as views group them."""
+        return {run.id: run.name for run in self._plan.machine.runs}
+
+    def __repr__(self) -> str:
+        return flow_run_repr(self.flow.name, self.run_name, type(self.state).__name__, self.counts)
+
+
+def _failed_by_itself(record: TaskRunRecord) -> bool:
+    header = record.header
+    return (
+        header is not None
+        and issubclass(header.state_class, Failed)
+        and not issubclass(header.state_class, TriggerFailed)
+    )

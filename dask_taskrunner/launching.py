@@ -1,0 +1,77 @@
+"""From a flow to a flow run on its way: what can be wrong is found before anything is sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, TypeAlias
+
+from dask_taskrunner.backend import Backend, FlowSpec
+from dask_taskrunner.driver import Driver
+from dask_taskrunner.exceptions import OptionError
+from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.planning import FlowPlan, plan_flow
+
+#: Which results stay on the cluster after a run.
+Keep: TypeAlias = Literal["reference", "all", "none"]
+_KEEPS = ("reference", "all", "none")
+
+
+def launch(
+    flow: Flow,
+    backend: Backend,
+    *,
+    parameters: Mapping[str, Any],
+    run_name: str | None,
+    return_tasks: Collection[Any] | Literal["all"] | None,
+    context: Mapping[str, Any],
+    keep: Keep,
+    task_defaults: Mapping[str, Any],
+    check: Callable[[FlowPlan], None],
+) -> FlowRun:
+    """Start a flow; see :meth:`~dask_taskrunner.runner.DaskTaskRunner.start`.
+
+    ``check`` is called with the plan before anything is sent.
+    """
+    if not isinstance(flow, Flow):
+        raise OptionError(f"a runner runs a Flow, not {flow!r}")
+    if keep not in _KEEPS:
+        raise OptionError(f"keep must be one of {', '.join(map(repr, _KEEPS))}, not {keep!r}")
+    values = flow.resolve_parameters(parameters)
+    plan = plan_flow(
+        flow,
+        values,
+        task_defaults=task_defaults,
+        keep=keep,
+        return_tasks=_wanted(flow, return_tasks),
+    )
+    check(plan)
+    run_id = uuid.uuid4().hex[:8]
+    run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
+    spec = FlowSpec(run_id, plan.definitions, _context(run, context), plan.specs)
+    hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
+    driver = Driver(plan.machine, spec, backend, hooks, run.listener)
+    run.attach(driver)
+    driver.start()
+    return run
+
+
+def _wanted(flow: Flow, return_tasks: Any) -> list[Any] | None:
+    """Return the tasks whose results are kept besides; None for all."""
+    if isinstance(return_tasks, str) and return_tasks == "all":
+        return None
+    if isinstance(return_tasks, str):
+        raise OptionError(f"return_tasks must be a list of tasks or 'all', not {return_tasks!r}")
+    return [flow.resolve_task(task) for task in return_tasks or ()]
+
+
+def _context(run: FlowRun, more: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **more,
+        "flow_name": run.flow.name,
+        "flow_run_id": run.run_id,
+        "run_name": run.run_name,
+        "parameters": run.parameters,
+    }

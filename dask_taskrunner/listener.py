@@ -1,0 +1,97 @@
+"""Calls what is the user's on the client, and keeps the words: state handlers, notes, the log.
+
+Everything here runs in the flow run's hooks' thread, one call after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.headers import Header, TaskRunId, to_state
+from dask_taskrunner.machine.commands import CallHook
+from dask_taskrunner.machine.commands import Note as NoteCommand
+from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.planning import FlowPlan
+from dask_taskrunner.reporting import describe_failures
+from dask_taskrunner.states import STATE_CLASSES, Failed, Pending, utc
+
+logger = logging.getLogger("dask_taskrunner")
+
+#: So many failed task runs of a flow run are logged one by one.
+LOGGED: Final = 20
+
+
+class Note(NamedTuple):
+    """Something about a flow run that is no state: a lost worker, an execution more.
+
+    Attributes
+    ----------
+    time : pendulum.DateTime
+        In UTC.
+    level : int
+        As in :mod:`logging`.
+    task_run : str or None
+        The slug of the task run, where it is about one.
+    text : str
+        What happened.
+    """
+
+    time: Any
+    level: int
+    task_run: str | None
+    text: str
+
+
+class Listener:
+    """One flow run's, as the driver knows it."""
+
+    def __init__(self, flow: Flow, plan: FlowPlan, run_name: str) -> None:
+        self.notes: list[Note] = []
+        self._flow = flow
+        self._plan = plan
+        self._run_name = run_name
+        #: Failures that were heard of.
+        self._failed = 0
+
+    def call_hook(self, command: CallHook) -> None:
+        """Call state handlers; they cannot replace a state here, and an error is a note."""
+        if command.id is None:
+            owner: Any = self._flow
+            handlers, slug = self._flow.state_handlers, self._run_name
+        else:
+            owner = self._plan.resolved[command.id[0]]
+            handlers, slug = owner.state_handlers, self._plan.tasks[command.id[0]].slug
+        old = to_state(command.old, slug) if command.old is not None else Pending()
+        new = to_state(command.new, slug)
+        for handler in handlers:
+            try:
+                handler(owner, old, new)
+            except Exception as error:  # noqa: BLE001 (it is the user's, and must not end the run)
+                name = getattr(handler, "__name__", repr(handler))
+                text = f"state handler {name} of {slug}: {type(error).__name__}: {error}"
+                self.add_note(NoteCommand(text, command.id, logging.WARNING), time.time())
+
+    def add_note(self, note: NoteCommand, at: float) -> None:
+        """Keep a note, and log it at INFO."""
+        slug = self._plan.tasks[note.id[0]].slug if note.id is not None else None
+        self.notes.append(Note(utc(at), note.level, slug, note.text))
+        logger.info("%s: %s", self._run_name, note.text)
+
+    def task_run_failed(self, id: TaskRunId, header: Header) -> None:
+        """Log a final failure: quiet is never silent about failure."""
+        self._failed += 1
+        if self._failed <= LOGGED:
+            slug = self._plan.tasks[id[0]].slug
+            logger.error("%s: %s failed: %s", self._run_name, slug, header.message)
+
+    def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:
+        """Log what the failures came to."""
+        if self._failed > LOGGED:
+            logger.error("%s: %d more task runs failed", self._run_name, self._failed - LOGGED)
+        if issubclass(STATE_CLASSES[state], Failed):
+            text = describe_failures(self._flow.name, self._run_name, self._plan, records)
+            logger.error("%s", text)
