@@ -11,16 +11,14 @@ thread and in the order in which it was sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event
 
 
-@dataclass(frozen=True, slots=True)
-class RunSpec:
+class RunSpec(NamedTuple):
     """What the cluster is told of one task run, whichever submission it is.
 
     Attributes
@@ -51,8 +49,7 @@ class RunSpec:
     workers: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FlowSpec:
+class FlowSpec(NamedTuple):
     """What the cluster is told of a flow run.
 
     Attributes
@@ -70,7 +67,7 @@ class FlowSpec:
     run: str
     definitions: tuple[bytes, ...]
     context: Mapping[str, Any]
-    runs: Mapping[TaskRunId, RunSpec] = field(default_factory=dict)
+    runs: Mapping[TaskRunId, RunSpec] = {}
 
 
 class Channel(Protocol):

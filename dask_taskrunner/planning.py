@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 
@@ -24,8 +23,7 @@ from dask_taskrunner.machine.records import Plan, PlannedRun
 from dask_taskrunner.worker.placeholders import Placeholder
 
 
-@dataclass(frozen=True, slots=True)
-class FlowPlan:
+class FlowPlan(NamedTuple):
     """A flow, ready to be run.
 
     Attributes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
@@ -23,30 +22,26 @@ class Submission(NamedTuple):
     upstream: tuple[int | Header, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitMany:
+class SubmitMany(NamedTuple):
     """Send these task runs in one message; each stands behind its upstream runs."""
 
     runs: tuple[Submission, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """Let go of the futures of these task runs."""
 
     ids: tuple[TaskRunId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FetchHeader:
+class FetchHeader(NamedTuple):
     """Ask the cluster for the header of a finished future."""
 
     id: TaskRunId
     submission: int
 
 
-@dataclass(frozen=True, slots=True)
-class CallHook:
+class CallHook(NamedTuple):
     """Call the state handlers of a task run, or of the flow where ``id`` is None."""
 
     id: TaskRunId | None
@@ -54,8 +49,7 @@ class CallHook:
     new: Header
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """Tell the user something that is no state."""
 
     text: str
@@ -63,8 +57,7 @@ class Note:
     level: int = 20  # logging.INFO
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """The flow run is over, or paused."""
 
     header: Header

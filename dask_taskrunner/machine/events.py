@@ -6,7 +6,6 @@ what a wall clock showed at that moment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
@@ -17,8 +16,7 @@ from dask_taskrunner.headers import Header, TaskRunId
 LossKind: TypeAlias = Literal["killed", "upstream", "lost", "cancelled", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """The flow run may begin."""
 
     at: float
@@ -36,8 +34,7 @@ class BodyBegan(NamedTuple):
     started: float
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRunsBegan:
+class TaskRunsBegan(NamedTuple):
     """A worker reported bodies that have been running for a while."""
 
     at: float
@@ -45,8 +42,7 @@ class TaskRunsBegan:
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRunEnded:
+class TaskRunEnded(NamedTuple):
     """An execution ended with a state, or a future finished and no header came with it."""
 
     at: float
@@ -56,8 +52,7 @@ class TaskRunEnded:
     header: Header | None
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(NamedTuple):
     """How a future ended that brought no state."""
 
     kind: LossKind
@@ -71,8 +66,7 @@ class Loss:
     culprit: TaskRunId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRunLost:
+class TaskRunLost(NamedTuple):
     """A future ended without a state."""
 
     at: float
@@ -81,8 +75,7 @@ class TaskRunLost:
     error: Loss
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerRemoved:
+class WorkerRemoved(NamedTuple):
     """A worker left the cluster."""
 
     at: float
@@ -93,8 +86,7 @@ class WorkerRemoved:
     keys: tuple[TaskRunId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ValueLost:
+class ValueLost(NamedTuple):
     """The future of a finished task run holds its value no more."""
 
     at: float
@@ -103,23 +95,20 @@ class ValueLost:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(NamedTuple):
     """Time passed; see ``Machine.wake_at``."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class CancelAsked:
+class CancelAsked(NamedTuple):
     """Somebody asked to cancel the flow run."""
 
     at: float
     reason: str = "cancelled by the user"
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterLost:
+class ClusterLost(NamedTuple):
     """The connection to the scheduler ended."""
 
     at: float

@@ -6,7 +6,7 @@ The text is made of plain data, so that a report, a log and an exception say the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dask_taskrunner.view.text import format_some
 
@@ -17,8 +17,7 @@ _MESSAGE_WIDTH = 36
 _FRAME = "  File "
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A task run that failed by itself."""
 
     slug: str
@@ -29,13 +28,12 @@ class Failure:
     #: The address of the worker; empty where it is not known, or the message names it.
     worker: str = ""
     #: One line for each argument of the failed attempt, by name.
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = {}
     #: From the user's first frame on.
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NotRun:
+class NotRun(NamedTuple):
     """A task run that did not run because of others."""
 
     slug: str
@@ -43,8 +41,7 @@ class NotRun:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class FailureReport:
+class FailureReport(NamedTuple):
     """What is to be told of a failed flow run."""
 
     flow_name: str

@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.states import COLORS
@@ -30,8 +29,7 @@ _SHOWN_SECONDS = 0.05
 _terminal = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Title:
+class Title(NamedTuple):
     """What the block's first line says."""
 
     flow_name: str
