@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self
 from dask_taskrunner.backend import Backend
 from dask_taskrunner.dask_backend.backend import DaskBackend
 from dask_taskrunner.dask_backend.connecting import Connection, connect, current_client
+from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import RunnerClosed, TaskRunnerWarning
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
@@ -114,7 +115,8 @@ class DaskTaskRunner:
         self._backend: Backend = DaskBackend(self._connection.client)
         self.last_run: FlowRun | None = None
         self._runs: weakref.WeakSet[FlowRun] = weakref.WeakSet()
-        self._going: set[FlowRun] = set()
+        # What goes on is held by its own thread: a run that nobody holds lets go of its results.
+        self._going: weakref.WeakSet[Driver] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._tokens: list[Any] = []
         # Also when it is collected, and at interpreter exit.
@@ -160,8 +162,8 @@ class DaskTaskRunner:
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         _surrounding.reset(self._tokens.pop())
         if kind is None:
-            for run in list(self._going):
-                run._driver.ended.wait()
+            for driver in self._unfinished():
+                driver.ended.wait()
         self.close()
 
     def close(self) -> None:
@@ -171,9 +173,9 @@ class DaskTaskRunner:
         """
         if self.closed:
             return
-        for run in list(self._going):
-            run.cancel()
-            run._driver.ended.wait(_INTERRUPT_PATIENCE)
+        for driver in self._unfinished():
+            driver.cancel("the runner was closed")
+            driver.ended.wait(_INTERRUPT_PATIENCE)
         for run in list(self._runs):
             run.keep_results(self._fetch_limit)
             if run.still_running:
@@ -279,8 +281,11 @@ class DaskTaskRunner:
         with self._lock:
             self.last_run = run
             self._runs.add(run)
-            self._going = {other for other in self._going if not other._driver.ended.is_set()}
-            self._going.add(run)
+            self._going.add(run._driver)
+
+    def _unfinished(self) -> list[Driver]:
+        with self._lock:
+            return [driver for driver in self._going if not driver.ended.is_set()]
 
     def _warn(self, plan: FlowPlan) -> None:
         """Warn, in the caller's thread and before anything is sent, of what the caller can mend."""

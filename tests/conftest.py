@@ -1,1 +1,31 @@
-"""What all tests share. Nothing heavy: unit tests import neither a cluster nor what draws."""
+"""What all tests share. Nothing heavy at import: unit tests load neither a cluster nor a view."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Two worker processes of one thread each, as the runner starts them for itself."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=":0",
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs={"allowed_failures": 0},
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def client(cluster):
+    """A client of the shared cluster; nobody's default."""
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        yield client
