@@ -10,7 +10,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.headers import Header, TaskRunId, standing_alone
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.records import (
@@ -51,8 +51,8 @@ class Board:
         self._released: list[TaskRunId] = []
         # A heap, for a run must go out behind its upstream runs, and those have smaller numbers.
         self._outbox: list[TaskRunId] = []
-        #: (due, id, submission): the submission tells a timer that was overtaken.
-        self._timers: list[tuple[float, TaskRunId, int]] = []
+        #: When each delayed run is due; a delayed run becomes nothing else before, but by the end.
+        self._timers: list[tuple[float, TaskRunId]] = []
 
     # -- moving ---------------------------------------------------------------------------
 
@@ -69,6 +69,17 @@ class Board:
             reader = self.records[id]
             reader.unopened_upstream -= opened
             reader.unfinished_upstream -= ended
+        if ended:
+            for id in record.plan.upstream:
+                self.records[id].unfinished_readers -= ended
+
+    def finish(self, record: TaskRunRecord) -> None:
+        """Put a run that is final into its last phase: what it read may be let go."""
+        self.move(record, "finished")
+        for id in record.plan.upstream:
+            self.release_if_unneeded(self.records[id])
+        self.release_if_unneeded(record)
+        self.queue_behind(record)
 
     def show(self, record: TaskRunRecord, before: str, at: float, header: Header | None) -> None:
         """Write the change of the state that a user sees into the history."""
@@ -92,9 +103,6 @@ class Board:
         stack = [record]
         while stack:
             ready = stack.pop()
-            # Two runs before it may both have brought it here.
-            if ready.phase != "waiting":
-                continue
             self.move(ready, "queued")
             heapq.heappush(self._outbox, ready.id)
             stack.extend(self._ready_behind(ready))
@@ -111,10 +119,8 @@ class Board:
     def queue_all(self) -> None:
         """Have every run sent, in the plan's order."""
         for run in self.plan.runs:
-            record = self.records[run.id]
-            if self.is_ready(record):
-                self.move(record, "queued")
-                self._outbox.append(run.id)
+            self.move(self.records[run.id], "queued")
+            self._outbox.append(run.id)
 
     def withdraw_behind(self, record: TaskRunRecord, at: float) -> None:
         """Take back whatever was sent behind a run whose future will not bring what was hoped."""
@@ -129,11 +135,12 @@ class Board:
     def withdraw(self, record: TaskRunRecord, at: float) -> None:
         """Take back one run: it waits again."""
         before = record.shown
-        record.running = None
+        if record.running is not None:
+            # A body that runs cannot be stopped; its end is still to be heard of.
+            record.left_running, record.running = record.running, None
         self.let_go(record)
         self.move(record, "waiting")
-        if record.shown != before:
-            self.show(record, before, at, None)
+        self.show(record, before, at, None)
 
     # -- futures --------------------------------------------------------------------------
 
@@ -152,9 +159,7 @@ class Board:
         if not record.future or record.phase != "finished" or record.unfinished_readers:
             return
         assert record.header is not None
-        if record.header.is_complete or not (
-            record.failed_readers or self.plan.keeps(record.id)
-        ):
+        if record.header.is_complete or not (record.failed_readers or self.plan.keeps(record.id)):
             self.let_go(record)
 
     def take_released(self) -> tuple[TaskRunId, ...]:
@@ -174,10 +179,15 @@ class Board:
         """Number and return the runs that go out next; ``at`` is in epoch seconds."""
         runs: list[Submission] = []
         size = 0
-        while self._outbox and len(runs) < SLICE_RUNS and size < SLICE_BYTES:
-            record = self.records[heapq.heappop(self._outbox)]
+        while self._outbox and len(runs) < SLICE_RUNS:
+            record = self.records[self._outbox[0]]
+            is_queued = record.phase == "queued"
+            # One that is larger than a slice goes out alone.
+            if is_queued and runs and size + record.plan.nbytes > SLICE_BYTES:
+                break
+            heapq.heappop(self._outbox)
             # It may have been withdrawn since, or be here twice because of that.
-            if record.phase != "queued":
+            if not is_queued:
                 continue
             record.submission += 1
             if record.queued_at is None:
@@ -192,12 +202,15 @@ class Board:
         upstream: list[int | Header] = []
         for id in record.plan.upstream:
             source = self.records[id]
-            # A released future can be needed again only where a lost value is made anew, and
-            # then it was released because its header says everything.
-            held = source.submission if source.future else source.header
-            value = source.by_value or held
-            assert value is not None, source.plan.slug
-            upstream.append(value)
+            if source.by_value is not None:
+                upstream.append(source.by_value)
+            elif source.future:
+                upstream.append(source.submission)
+            else:
+                # Released, and needed again where a lost value is made anew.
+                assert source.header is not None, source.plan.slug
+                assert not source.is_gone, source.plan.slug
+                upstream.append(standing_alone(source.header))
         return Submission(
             record.id,
             record.submission,
@@ -212,22 +225,24 @@ class Board:
     @property
     def due_at(self) -> float | None:
         """When the next retry is due, by the client's monotonic clock."""
-        while self._timers and not self._is_current(self._timers[0]):
-            heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
     def set_timer(self, record: TaskRunRecord, due: float) -> None:
         """Have a delayed run come back at a time."""
-        heapq.heappush(self._timers, (due, record.id, record.submission))
+        heapq.heappush(self._timers, (due, record.id))
 
     def take_due(self, at: float) -> Iterable[TaskRunRecord]:
         """Yield the delayed runs whose time has come."""
         while (due := self.due_at) is not None and due <= at:
             yield self.records[heapq.heappop(self._timers)[1]]
 
-    def _is_current(self, timer: tuple[float, TaskRunId, int]) -> bool:
-        record = self.records[timer[1]]
-        return record.phase == "delayed" and record.submission == timer[2]
+    def will_move(self, record: TaskRunRecord) -> bool:
+        """Return whether what is queued or delayed will come out again. Costly: for tests."""
+        if record.phase == "queued":
+            return record.id in self._outbox
+        if record.phase == "delayed":
+            return any(id == record.id for _, id in self._timers)
+        return True
 
     def drop_plans(self) -> None:
         """Forget everything that was still to be sent."""

@@ -52,22 +52,22 @@ class Desk:
         record.running = None
         record.retry_header = None
         board.unfinished -= 1
-        board.move(record, "finished")
+        if endings.holds_inputs(header):
+            for id in record.plan.upstream:
+                board.records[id].failed_readers += 1
+        board.finish(record)
         board.show(record, before, self.time, header)
-        failed = endings.holds_inputs(header)
-        for id in record.plan.upstream:
-            source = board.records[id]
-            source.unfinished_readers -= 1
-            source.failed_readers += failed
-            board.release_if_unneeded(source)
-        board.release_if_unneeded(record)
-        board.queue_behind(record)
 
     def end_on_client(self, record: TaskRunRecord, state: str, text: str) -> None:
         """End a run by a state that the client makes, which its dependents get by value."""
-        old = record.retry_header or self.made(record, record.shown, None)
+        old = self.made(record, record.shown, None)
+        if record.phase in ("delayed", "paused") and record.retry_header is not None:
+            old = record.retry_header
         header = self.made(record, state, text)
         record.by_value = header
+        if record.running is not None:
+            # A body that runs cannot be stopped; its end may still be heard of.
+            record.left_running = record.running
         self.board.let_go(record)
         self.end(record, header)
         self.call_handlers(record, old, header)
@@ -80,7 +80,7 @@ class Desk:
     def close_attempt(self, record: TaskRunRecord, text: str, worker: str = "") -> None:
         """Write down an execution whose end nobody could report."""
         running = record.running
-        if running is None and has_lost_attempt(record):
+        if running is None and record.has_lost_attempt():
             return
         before = record.shown
         record.values += (
@@ -93,10 +93,14 @@ class Desk:
         record.running = None
         self.board.show(record, before, self.time, None)
 
-
-def has_lost_attempt(record: TaskRunRecord) -> bool:
-    """Return whether a lost execution of the newest submission is written down already."""
-    return any(
-        isinstance(value, Attempt) and value.submission == record.submission
-        for value in record.values
-    )
+    def close_left_attempt(self, record: TaskRunRecord, text: str, outcome: str) -> None:
+        """Write down the end of a body that ran on after its future was let go."""
+        left = record.left_running
+        if left is not None:
+            record.left_running = None
+            record.values += (
+                Attempt(
+                    0, left.run_number, left.submission, left.worker, left.started, self.time,
+                    outcome, text,
+                ),
+            )  # fmt: skip

@@ -56,14 +56,17 @@ def holds_inputs(header: Header) -> bool:
 
 def crash_text(record: TaskRunRecord, loss: Loss) -> str:
     """Return the message of a run that took its workers with it."""
-    times = "once" if record.deaths == 1 else f"{record.deaths} times"
+    if loss.kind != "killed":
+        return f"its data was lost {_times(record.crashes)}: {loss.text}"
     where = f", last {loss.worker}" if loss.worker else ""
-    if loss.kind == "lost":
-        return f"its data was lost {times}: {loss.text}"
     return (
-        f"its worker died {times}{where} "
+        f"its worker died {_times(record.deaths)}{where} "
         "(memory limit, os._exit or a crash in C code, walltime, or a GIL held too long?)"
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def last_heard(record: TaskRunRecord) -> str:
@@ -99,18 +102,32 @@ def broken(board: Board) -> list[str]:
 def _broken_record(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug = record.plan.slug
     upstream = [board.records[id] for id in record.plan.upstream]
-    unopened = sum(source.phase not in OPEN for source in upstream)
+    downstream = [board.records[id] for id in record.downstream]
+    counted = (
+        record.unopened_upstream,
+        record.unfinished_upstream,
+        record.unfinished_readers,
+        record.failed_readers,
+    )
     unfinished = sum(source.phase != "finished" for source in upstream)
-    if (unopened, unfinished) != (record.unopened_upstream, record.unfinished_upstream):
-        yield f"{slug}: its counters disagree with its upstream runs"
-    if record.phase == "waiting" and not unfinished and record.submission:
-        yield f"{slug} waits, and nothing will wake it"
-    if (record.phase == "finished") and record.header is None:
+    if counted != (
+        sum(source.phase not in OPEN for source in upstream),
+        unfinished,
+        sum(reader.phase != "finished" for reader in downstream),
+        sum(reader.header is not None and holds_inputs(reader.header) for reader in downstream),
+    ):
+        yield f"{slug}: its counters disagree with the runs around it"
+    if record.phase == "finished" and record.header is None:
         yield f"{slug} is finished without a state"
-    if record.phase == "submitted":
-        if not record.future:
-            yield f"{slug} is submitted, and its future was released"
+    if record.future and record.phase not in ("submitted", "finished"):
+        yield f"{slug} is {record.phase}, and its future is held"
+    if record.phase == "submitted" and not record.future:
+        yield f"{slug} is submitted, and its future was released"
+    if record.phase in ("queued", "submitted"):
         for source in upstream:
-            held = source.future or source.by_value or source.header
-            if not held or (source.phase == "waiting"):
+            if source.phase not in OPEN or source.is_gone:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
+    if board.history and record.phase == "waiting" and not unfinished:
+        yield f"{slug} waits, and nothing will wake it"
+    if not board.will_move(record):
+        yield f"{slug} is {record.phase}, and nothing will wake it"

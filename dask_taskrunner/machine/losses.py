@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.headers import Header, TaskRunId, standing_alone
 from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import Note
-from dask_taskrunner.machine.desk import Desk, has_lost_attempt
+from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import Loss, TaskRunLost, ValueLost, WorkerRemoved
 from dask_taskrunner.machine.records import TaskRunRecord
 
@@ -43,6 +43,7 @@ class Losses:
             self._give_up(record, "Cancelled", f"by another client: {loss.text}")
         elif loss.kind == "error":
             self._give_up(record, "Crashed", loss.text)
+            self._desk.close_left_attempt(record, loss.text, "failed")
         else:
             self._charge(record, loss)
 
@@ -54,7 +55,9 @@ class Losses:
                 record.innocent += 1
                 self._send_again(record)
                 return
-        self._desk.close_attempt(record, loss.text, loss.worker)
+        # Where only data was lost, no body need have begun.
+        if loss.kind == "killed" or record.running is not None:
+            self._desk.close_attempt(record, loss.text, loss.worker)
         record.crashes += 1
         if record.crashes <= record.plan.max_crash_retries:
             self._send_again(record)
@@ -71,7 +74,7 @@ class Losses:
         running = record.running
         if running is not None and (not worker or running.worker == worker):
             return False
-        return not has_lost_attempt(record) and record.innocent < INNOCENT
+        return not record.has_lost_attempt() and record.innocent < INNOCENT
 
     def _lost_with_upstream(self, record: TaskRunRecord, loss: Loss) -> None:
         """Wait for the final state of the run at fault: an upstream's error is not news."""
@@ -80,7 +83,7 @@ class Losses:
             return
         # By the records all is there: so a value was lost that was there once.
         culprit = self._board.records.get(loss.culprit) if loss.culprit is not None else None
-        if culprit is not None and culprit.future and culprit.phase == "finished":
+        if culprit is not None and culprit.future:
             self._board.withdraw(record, self._desk.time)
             self.lose_value(culprit, loss.text)
         else:
@@ -101,24 +104,24 @@ class Losses:
         record.by_value = self._desk.made(
             record, "Crashed", f"{lost} and could not be made again: {text}"
         )
-        self._board.let_go(record)
-        self._board.move(record, "finished")
-        self._board.queue_behind(record)
+        self._board.withdraw(record, self._desk.time)
+        self._board.finish(record)
 
     def worker_removed(self, event: WorkerRemoved) -> None:
         """A worker left: what is known to have been running there is lost."""
         if self._desk.final is not None:
             return
-        hit = 0
-        for id in event.keys:
-            record = self._board.records.get(id)
-            if record is None or record.phase != "submitted":
-                continue
-            hit += 1
+        records, text = self._board.records, f"worker {event.worker} was lost"
+        for record in records.values():
+            if record.left_running is not None and record.left_running.worker == event.worker:
+                self._desk.close_left_attempt(record, text, "worker-lost")
+        assigned = [records[id] for id in event.keys if id in records]
+        hit = [record for record in assigned if record.phase == "submitted"]
+        for record in hit:
             if record.running is not None and record.running.worker == event.worker:
-                self._desk.close_attempt(record, f"worker {event.worker} was lost")
+                self._desk.close_attempt(record, text)
         if hit and not event.expected:
-            text = f"worker {event.worker} was lost with {hit} task runs assigned to it"
+            text += f" with {len(hit)} task runs assigned to it"
             self._desk.commands.append(Note(text, None, WARNING))
 
     # -- values ---------------------------------------------------------------------------
@@ -131,11 +134,17 @@ class Losses:
 
     def lose_value(self, record: TaskRunRecord, text: str) -> None:
         """Have a finished run's value made again, where somebody still needs it."""
-        if record.phase != "finished" or not record.future:
+        header = record.header
+        if header is None or record.phase != "finished" or not record.future:
             return
-        self._board.let_go(record)
-        self._board.withdraw_behind(record, self._desk.time)
-        if record.unfinished_readers or self._desk.plan.keeps(record.id):
+        board = self._board
+        board.let_go(record)
+        board.withdraw_behind(record, self._desk.time)
+        if not header.kind:
+            # No body is run again for a failure or a skip, of which the header says everything.
+            record.by_value = standing_alone(header)
+            board.queue_behind(record)
+        elif record.unfinished_readers or self._desk.plan.keeps(record.id):
             self._desk.note(record, f"the result of {record.plan.slug} was lost: {text}", WARNING)
             self._make_again(record, text)
 
@@ -149,23 +158,25 @@ class Losses:
     def _start_over(self, record: TaskRunRecord) -> None:
         """Send a finished run once more, behind those of its inputs that are gone as well."""
         board = self._board
-        board.move(record, "waiting")
-        for id in record.plan.upstream:
-            source = board.records[id]
-            gone = not source.future and source.by_value is None
-            assert source.header is not None
-            if gone and source.phase == "finished" and not source.header.is_complete:
-                self._start_over(source)
-        if board.is_ready(record):
-            board.queue(record)
+        found, stack = {record.id}, [record]
+        while stack:
+            again = stack.pop()
+            board.move(again, "waiting")
+            gone = [id for id in again.plan.upstream if board.records[id].is_gone]
+            found.update(gone)
+            stack.extend(board.records[id] for id in gone)
+        # Only now it is known which of them wait for others.
+        for id in sorted(found):
+            if board.is_ready(board.records[id]):
+                board.queue(board.records[id])
 
-    def found_unfinished(self, record: TaskRunRecord, culprit: TaskRunId | None) -> None:
+    def found_unfinished(self, record: TaskRunRecord, culprit: TaskRunId) -> None:
         """A run ended without running anything, because an upstream run had not finished."""
         board, time = self._board, self._desk.time
         board.withdraw(record, time)
         board.withdraw_behind(record, time)
-        source = board.records.get(culprit) if culprit is not None else None
-        if source is not None and source.header is not None and source.phase == "finished":
+        source = board.records.get(culprit)
+        if source is not None and source.header is not None:
             # The record calls that run finished: its future brought another value this time.
             self.lose_value(source, f"{record.plan.slug} found it unfinished")
         if board.is_ready(record) and not record.unfinished_upstream:
@@ -176,20 +187,22 @@ class Losses:
         board = self._board
         if header.started is not None:
             record.values = (*record.values[:-1], re_executed(header))
-        if header.state in ("Success", "Skipped"):
-            board.move(record, "finished")
-            for id in record.plan.upstream:
-                board.release_if_unneeded(board.records[id])
-            board.queue_behind(record)
+        record.running = None
+        if header.is_successful:
+            board.finish(record)
             return
-        board.let_go(record)
         board.withdraw_behind(record, self._desk.time)
+        board.withdraw(record, self._desk.time)
         self._make_again(record, f"made again, it ended as {header.state}: {header.message}")
 
     def late(self, record: TaskRunRecord, header: Header) -> None:
         """Take in news that changes no state: it fills the attempts."""
         final = record.header
-        again = final is not None and bool(final.worker) and final.submission == header.submission
+        # Its value is the newest submission's, its state perhaps an older one's.
+        is_newest = header.submission == record.submission and record.phase == "finished"
+        again = False
+        if final is not None and final.worker:
+            again = is_newest or header.submission == final.submission
         if again:
             header = re_executed(header)
         if header.started is not None:
@@ -200,7 +213,8 @@ class Losses:
         if again:
             text = f"{record.plan.slug} was executed again by Dask on {header.worker}"
             self._desk.note(record, text, INFO)
-            if header.state not in ("Success", "Skipped") and self._desk.final is None:
+            agrees = header.is_successful or (final and header.state == final.state)
+            if is_newest and not agrees and self._desk.final is None:
                 self.lose_value(record, f"executed again, it ended as {header.state}")
 
 

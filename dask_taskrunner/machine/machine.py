@@ -44,6 +44,7 @@ from dask_taskrunner.machine.events import (
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.losses import Losses
 from dask_taskrunner.machine.records import Plan, Running, TaskRunRecord
+from dask_taskrunner.states import Finished
 
 
 class Machine:
@@ -157,11 +158,10 @@ class Machine:
                 text = event.reason
                 if record.running is not None:
                     text = f"asked to stop; its code was running on {record.running.worker}"
-                    record.left_running = record.running
                 self._desk.end_on_client(record, "Cancelled", text)
             elif record.phase != "finished":
                 self._board.let_go(record)
-                self._board.move(record, "finished")
+                self._board.finish(record)
         self._finish(endings.flow_header("Cancelled", event.reason, self._desk.time))
 
     def _cluster_lost(self, event: ClusterLost) -> None:
@@ -187,15 +187,26 @@ class Machine:
     def _began(self, event: TaskRunsBegan) -> None:
         for body in event.bodies:
             record = self._board.records[body.id]
-            if record.phase != "submitted" or body.submission != record.submission:
+            # News of an execution that has ended, or whose worker was lost, comes too late.
+            if record.has_heard(body.execution) or (
+                body.submission == record.submission and record.has_lost_attempt(event.worker)
+            ):
                 continue
-            running = record.running
-            if running is not None and running.execution != body.execution:
-                # Dask started it again: whatever ran it before is not there any more.
-                self._desk.close_attempt(record, "Dask started it again elsewhere")
+            running = Running(
+                event.worker, body.execution, body.submission, record.run_number, body.started
+            )
+            if record.phase != "submitted" or body.submission != record.submission:
+                record.left_running = running
+                continue
+            self._restarted(record, body.execution)
             before = record.shown
-            record.running = Running(event.worker, body.execution, body.submission, body.started)
+            record.running = running
             self._board.show(record, before, self._desk.time, None)
+
+    def _restarted(self, record: TaskRunRecord, execution: int) -> None:
+        """Where Dask started a run again, whatever ran it before is not there any more."""
+        if record.running is not None and record.running.execution != execution:
+            self._desk.close_attempt(record, "Dask started it again elsewhere")
 
     def _ended(self, event: TaskRunEnded) -> None:
         record, header = self._board.records[event.id], event.header
@@ -204,25 +215,35 @@ class Machine:
             if current:
                 self._desk.commands.append(FetchHeader(event.id, event.submission))
             return
-        if header.execution == record.last_execution:
+        if record.has_heard(header.execution):
             return
         record.last_execution = header.execution
         if not current:
             self._losses.late(record, header)
             return
         if header.started is not None:
+            self._restarted(record, header.execution)
             record.values += (header,)
-        if record.header is not None:
+        self._take_in(record, header)
+
+    def _take_in(self, record: TaskRunRecord, header: Header) -> None:
+        """Do what follows from the end of the execution that was waited for."""
+        if "waits_for" in header.more:
+            n, map_index = header.more["waits_for"]
+            self._losses.found_unfinished(record, (n, map_index))
+        elif record.header is not None:
             self._losses.made_again(record, header)
         elif header.state == "Retrying":
             self._delay(record, header)
         elif header.state == "Paused":
             self._pause(record, header)
-        elif header.state == "Pending":
-            n, map_index = header.more.get("waits_for", (-1, -1))
-            self._losses.found_unfinished(record, (n, map_index))
-        else:
+        elif issubclass(header.state_class, Finished):
             self._desk.end(record, header)
+        else:
+            # A state handler put it there. The run must not hang for that, nor go round for ever.
+            text = f"it ended as {header.state}({header.message or ''}), which is no end"
+            self._board.withdraw_behind(record, self._desk.time)
+            self._desk.end_on_client(record, "Failed", text)
 
     def _step_back(self, record: TaskRunRecord) -> None:
         """Take back a run's future, and at once all that was sent behind it.

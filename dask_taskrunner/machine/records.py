@@ -6,7 +6,6 @@ The records are the truth about the run. Only the machine changes them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
@@ -22,8 +21,7 @@ OPEN: frozenset[Phase] = frozenset({"queued", "submitted", "finished"})
 ACTIVE: frozenset[Phase] = frozenset({"queued", "submitted", "delayed"})
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedRun:
+class PlannedRun(NamedTuple):
     """A task run as the flow's plan has it.
 
     Plans list their runs in topological order, and ``id[0]`` is the position in that list.
@@ -41,8 +39,7 @@ class PlannedRun:
     has_handlers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What a flow run is made of.
 
     Attributes
@@ -105,6 +102,7 @@ class Running(NamedTuple):
     worker: str
     execution: int
     submission: int
+    run_number: int
     started: float
 
 
@@ -114,11 +112,11 @@ class TaskRunRecord:
     __slots__ = (
         "by_value",
         "crashes",
+        "deaths",
         "downstream",
         "failed_readers",
         "future",
         "header",
-        "deaths",
         "innocent",
         "last_execution",
         "left_running",
@@ -151,7 +149,7 @@ class TaskRunRecord:
         #: True while a future of the newest submission is held.
         self.future = False
         self.running: Running | None = None
-        #: What still ran when the flow run was cancelled, until its end is heard of.
+        #: What ran when its future was let go, until its end is heard of.
         self.left_running: Running | None = None
         #: Epoch seconds of the first send.
         self.queued_at: float | None = None
@@ -169,14 +167,42 @@ class TaskRunRecord:
         self.unopened_upstream = len(plan.upstream)
         #: Upstream runs in another phase than finished.
         self.unfinished_upstream = len(plan.upstream)
-        #: Direct downstream runs without a final state.
+        #: Direct downstream runs in another phase than finished.
         self.unfinished_readers = 0
         #: Direct downstream runs that failed or were cancelled: a resume needs their inputs.
         self.failed_readers = 0
 
     @property
     def id(self) -> TaskRunId:
+        """Which task run this is about."""
         return self.plan.id
+
+    @property
+    def is_gone(self) -> bool:
+        """True where a run that reads this one could not be sent, because its value is nowhere."""
+        return (
+            self.header is not None
+            and self.phase == "finished"
+            and not self.future
+            and self.by_value is None
+            and not self.header.stands_alone
+        )
+
+    def has_heard(self, execution: int) -> bool:
+        """Return whether an execution's end is known: the same news twice is news once."""
+        if execution == self.last_execution:
+            return True
+        headers = (self.header, *self.values)
+        return any(isinstance(h, Header) and h.execution == execution for h in headers)
+
+    def has_lost_attempt(self, worker: str | None = None) -> bool:
+        """Return whether a lost execution of the newest submission is written down already."""
+        return any(
+            isinstance(value, Attempt)
+            and value.submission == self.submission
+            and worker in (None, value.worker)
+            for value in self.values
+        )
 
     @property
     def shown(self) -> str:
@@ -194,14 +220,14 @@ class TaskRunRecord:
         attempts = [
             value if isinstance(value, Attempt) else attempt_of(value) for value in self.values
         ]
-        if self.running is not None:
-            running = self.running
-            attempts.append(
-                Attempt(
-                    0, self.run_number, running.submission, running.worker,
-                    running.started, None, "running", None,
-                )
-            )  # fmt: skip
+        attempts += [
+            Attempt(
+                0, running.run_number, running.submission, running.worker,
+                running.started, None, "running", None,
+            )
+            for running in (self.left_running, self.running)
+            if running is not None
+        ]  # fmt: skip
         return [attempt._replace(number=n) for n, attempt in enumerate(attempts, start=1)]
 
 
@@ -219,9 +245,8 @@ _OUTCOMES = {
 def attempt_of(header: Header) -> Attempt:
     """Return what a header says of the execution that it comes from."""
     outcome = header.more.get("outcome") or _OUTCOMES.get(header.state, "failed")
-    ended = None
-    if header.started is not None and header.seconds is not None:
-        ended = header.started + header.seconds
+    # A header that tells of a body has both.
+    ended = None if header.started is None else header.started + (header.seconds or 0.0)
     error = header.more.get("error")
     if error is None and outcome in ("failed", "timed-out"):
         error = header.message

@@ -1,0 +1,204 @@
+"""A machine that is told a story, event by event: short words for case tables."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Sequence
+
+from dask_taskrunner.headers import Header
+from dask_taskrunner.machine.commands import (
+    CallHook,
+    Command,
+    Note,
+    Release,
+    Submission,
+    SubmitMany,
+)
+from dask_taskrunner.machine.events import (
+    BodyBegan,
+    CancelAsked,
+    ClusterLost,
+    Event,
+    Loss,
+    RunStarted,
+    TaskRunEnded,
+    TaskRunLost,
+    TaskRunsBegan,
+    TimerFired,
+    ValueLost,
+    WorkerRemoved,
+)
+from dask_taskrunner.machine.machine import Machine
+from dask_taskrunner.machine.records import Plan, TaskRunRecord
+from fakes.model_states import header_of
+from fakes.random_flows import make_plan
+
+#: The wall clock when the story's own clock shows 0.
+WALL = 1_700_000_000.0
+
+
+class Story:
+    """Task runs are called by their numbers; time passes only where the story says so."""
+
+    def __init__(self, upstream: dict[int, tuple[int, ...]] | Plan, **options: object) -> None:
+        self.plan = upstream if isinstance(upstream, Plan) else make_plan(upstream, **options)
+        self.machine = Machine(self.plan)
+        self.now = 0.0
+        self.sent: list[Submission] = []
+        self._executions = itertools.count(1)
+
+    # -- events ---------------------------------------------------------------------------
+
+    def tell(self, event: Event) -> list[Command]:
+        commands = self.machine.handle(event)
+        for command in commands:
+            if isinstance(command, SubmitMany):
+                self.sent += command.runs
+        assert self.machine.validate() == []
+        return commands
+
+    def starts(self) -> list[Command]:
+        return self.tell(RunStarted(self.now, WALL + self.now))
+
+    def header(
+        self,
+        n: int,
+        state: str = "Success",
+        *,
+        submission: int | None = None,
+        execution: int | None = None,
+        big: bool = False,
+        body: bool = True,
+        worker: str = "w1",
+        **more: object,
+    ) -> Header:
+        record = self.record(n)
+        run = Submission(record.id, submission or record.submission, record.run_number, 1, (), ())
+        if state == "Retrying" and "delay" not in more and "scheduled_time" not in more:
+            more["delay"] = 10.0
+        has_value = state == "Success"
+        return header_of(
+            run, state, execution=execution or next(self._executions), worker=worker,
+            at=WALL + self.now, started=WALL + self.now if body else None,
+            kind=("DataFrame" if big else "int") if has_value else "",
+            small=pickle.dumps(n) if has_value and not big else None, more=more,
+        )  # fmt: skip
+
+    def ends(self, n: int, state: str = "Success", **how: object) -> list[Command]:
+        header = self.header(n, state, **how)  # type: ignore[arg-type]
+        return self.hears(header)
+
+    def hears(self, header: Header) -> list[Command]:
+        return self.tell(TaskRunEnded(self.now, header.id, header.submission, header))
+
+    def finds_unfinished(self, n: int, upstream: int) -> list[Command]:
+        return self.ends(n, "Pending", body=False, waits_for=[upstream, -1])
+
+    def is_silent(self, n: int, submission: int | None = None) -> list[Command]:
+        submission = submission or self.record(n).submission
+        return self.tell(TaskRunEnded(self.now, (n, -1), submission, None))
+
+    def loses(
+        self,
+        n: int,
+        kind: str = "killed",
+        *,
+        submission: int | None = None,
+        worker: str = "w1",
+        text: str = "why",
+        starts: int = 1,
+        culprit: int | None = None,
+    ) -> list[Command]:
+        at_fault = None if culprit is None else (culprit, -1)
+        loss = Loss(kind, text, worker, starts, at_fault)  # type: ignore[arg-type]
+        submission = submission or self.record(n).submission
+        return self.tell(TaskRunLost(self.now, (n, -1), submission, loss))
+
+    def begins(
+        self,
+        n: int,
+        worker: str = "w1",
+        *,
+        execution: int | None = None,
+        submission: int | None = None,
+    ) -> int:
+        """Return the number of the execution."""
+        execution = execution or next(self._executions)
+        submission = submission or self.record(n).submission
+        body = BodyBegan((n, -1), submission, execution, WALL + self.now)
+        self.tell(TaskRunsBegan(self.now, (body,), worker))
+        return execution
+
+    def removes(
+        self, worker: str, runs: Sequence[int] = (), *, expected: bool = False
+    ) -> list[Command]:
+        keys = tuple((n, -1) for n in runs)
+        return self.tell(WorkerRemoved(self.now, worker, expected, keys))
+
+    def loses_value(self, n: int, submission: int | None = None) -> list[Command]:
+        submission = submission or self.record(n).submission
+        return self.tell(ValueLost(self.now, (n, -1), submission, "lost dependencies"))
+
+    def wakes(self, at: float | None = None) -> list[Command]:
+        """Fire the timer: now, or at a time."""
+        self.now = self.now if at is None else at
+        return self.tell(TimerFired(self.now))
+
+    def is_cancelled(self, reason: str = "cancelled by the user") -> list[Command]:
+        return self.tell(CancelAsked(self.now, reason))
+
+    def loses_cluster(self) -> list[Command]:
+        return self.tell(ClusterLost(self.now, "no answer"))
+
+    # -- looking --------------------------------------------------------------------------
+
+    def record(self, n: int) -> TaskRunRecord:
+        return self.machine.records[n, -1]
+
+    def phases(self) -> str:
+        """Return the first letter of each run's phase: w q s d p f."""
+        return "".join(record.phase[0] for record in self.machine.records.values())
+
+    def states(self) -> list[str]:
+        return [record.shown for record in self.machine.records.values()]
+
+    def held(self) -> set[int]:
+        return {id[0] for id, record in self.machine.records.items() if record.future}
+
+    def outcomes(self, n: int) -> list[str]:
+        return [attempt.outcome for attempt in self.record(n).attempts()]
+
+    def last_sent(self, n: int) -> Submission:
+        return next(run for run in reversed(self.sent) if run.id == (n, -1))
+
+    @property
+    def final(self) -> tuple[str, str | None] | None:
+        header = self.machine.final
+        return None if header is None else (header.state, header.message)
+
+
+def sent(commands: Sequence[Command]) -> list[tuple[int, int]]:
+    """Return the runs that the commands send, each with its submission number."""
+    return [
+        (run.id[0], run.submission)
+        for command in commands
+        if isinstance(command, SubmitMany)
+        for run in command.runs
+    ]
+
+
+def released(commands: Sequence[Command]) -> list[int]:
+    return sorted(id[0] for c in commands if isinstance(c, Release) for id in c.ids)
+
+
+def notes(commands: Sequence[Command]) -> list[str]:
+    return [command.text for command in commands if isinstance(command, Note)]
+
+
+def hooks(commands: Sequence[Command]) -> list[tuple[int | None, str, str]]:
+    return [
+        (c.id[0] if c.id else None, c.old.state if c.old else "", c.new.state)
+        for c in commands
+        if isinstance(c, CallHook)
+    ]
