@@ -560,9 +560,9 @@ def block_number(marks):
 def test_cancel_starts_nothing_more_and_says_whose_code_was_running(runner, client, marks):
     with Flow("cancelled") as flow:
         gates = [block(marks, "go") for _ in range(2)]
-        for n in range(40):
+        for _n in range(40):
             touch(marks, upstream_tasks=gates)
-        for n in range(40):
+        for _n in range(40):
             touch(marks)
     run = runner.start(flow)
     marks.wait("waits-for-go", 2)
@@ -594,7 +594,7 @@ def touch(marks):
 
 def test_a_cancel_takes_effect_within_one_slice(runner, client, marks):
     with Flow("slices") as flow:
-        for n in range(1500):
+        for _n in range(1500):
             block(marks, "go")
     sent = []
     original = client.map
