@@ -1,4 +1,4 @@
-"""``python -m benchmarks overhead|memory|retry``."""
+"""``python -m benchmarks overhead|memory|retry|imports``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import memory, overhead, retry
+from benchmarks import imports, memory, overhead, retry
 from benchmarks.measuring import machine, print_table
 
 _json = click.option("--json", "path", type=click.Path(path_type=Path), help="Also write here.")
@@ -41,6 +41,14 @@ def overhead_command(rounds: int, path: Path | None, prefect: str | None) -> Non
 def memory_command(path: Path | None) -> None:
     """Memory on the scheduler and on the client, and a chain of large results."""
     _report("memory", memory.measure(), path)
+
+
+@main.command("imports")
+@click.option("--rounds", default=15, show_default=True, help="Rounds of each, in turn.")
+@_json
+def imports_command(rounds: int, path: Path | None) -> None:
+    """Seconds of ``import dask_taskrunner`` and of ``import distributed``."""
+    _report("imports", imports.measure(rounds), path)
 
 
 @main.command("retry")

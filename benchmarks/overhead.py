@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
+import time
 from pathlib import Path
 
 from distributed import Client, wait
@@ -13,6 +14,7 @@ from benchmarks.measuring import cluster, compare, noop, row
 from dask_taskrunner import DaskTaskRunner, Flow, task
 
 FAN_OUT, CHAIN, GRID = 1000, 300, 30
+LARGE = 10_000
 
 step = task(noop, name="noop")
 
@@ -90,10 +92,34 @@ def measure(rounds: int, prefect: str | None) -> list[dict[str, object]]:
                 rounds, {"raw": lambda raw=raw: raw(client), "ours": lambda o=ours: o(runner)}
             )
             rows.append(row(name, times["raw"], times["ours"]))
+        rows.append(_first_start(runner, rounds))
     if prefect is not None:
-        for line, times in zip(rows, _prefect(prefect, rounds), strict=True):
+        for line, times in zip(rows, _prefect(prefect, rounds), strict=False):
             line["Prefect 1"] = round(statistics.median(times), 3)
     return rows
+
+
+def _first_start(runner: DaskTaskRunner, rounds: int) -> dict[str, object]:
+    """Measure from the call of ``run`` to the beginning of the first body."""
+    seconds = []
+    for _ in range(rounds):
+        with Flow("large") as flow:
+            for i in range(LARGE):
+                step(i)
+        called = time.time()
+        run = runner.start(flow)
+        # One body's own word is enough: they begin in the order in which they were sent.
+        run["noop"].result()
+        seconds.append(run["noop"].attempts[0].started - called)
+        run.cancel()
+        run.wait()
+        time.sleep(1)
+    return {
+        "what": f"{LARGE} tasks: the first one starts after, s",
+        "ours": round(statistics.median(seconds), 3),
+        "min": round(min(seconds), 3),
+        "max": round(max(seconds), 3),
+    }
 
 
 def _prefect(python: str, rounds: int) -> list[list[float]]:

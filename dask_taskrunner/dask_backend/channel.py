@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-from dask._task_spec import TaskRef
+from dask._task_spec import Alias
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
@@ -40,7 +40,7 @@ from dask_taskrunner.machine.events import (
     ValueLost,
 )
 from dask_taskrunner.worker.envelope import open_result
-from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADER_MESSAGE
+from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE
 
 #: A finished future is given so many seconds to be heard of before its header is asked for.
 HEADER_PATIENCE: Final = 2.0
@@ -120,8 +120,7 @@ class DaskChannel:
         futures = self._client.map(
             self._bootstrap,
             calls,
-            [TaskRef(self._definition_key)] * len(runs),
-            *columns([self._references(run) for run in runs]),
+            *columns(self._references(runs)),
             key=keys,
             pure=False,
             priority=priority_of(keys, specs),
@@ -134,9 +133,25 @@ class DaskChannel:
     def _key(self, id: TaskRunId, submission: int) -> Key:
         return (self._names[id], id[1], submission)
 
-    def _references(self, run: Submission) -> list[TaskRef]:
-        sources = zip(run.upstream_ids, run.upstream, strict=True)
-        return [TaskRef(self._key(id, value)) for id, value in sources if isinstance(value, int)]
+    def _references(self, runs: list[Submission]) -> list[list[Alias]]:
+        """Return what each run stands behind; what many stand behind is one object in a message."""
+        known: dict[Key, Alias] = {}
+
+        def reference(key: Key) -> Alias:
+            return known.get(key) or known.setdefault(key, Alias(key))
+
+        definition = reference(self._definition_key)
+        return [
+            [
+                definition,
+                *(
+                    reference(self._key(id, value))
+                    for id, value in zip(run.upstream_ids, run.upstream, strict=True)
+                    if isinstance(value, int)
+                ),
+            ]
+            for run in runs
+        ]
 
     def release(self, ids: Sequence[TaskRunId]) -> None:
         """Let go of futures; keys are ours alone, so releasing is cancelling."""
@@ -162,8 +177,8 @@ class DaskChannel:
 
     def _receive_fetched(self, done: Future[Any]) -> None:
         if done.status == "finished":
-            fields, slug = pickle.loads(done.result())
-            self._receive([HEADER_MESSAGE, self._spec.run, slug, fields])
+            fields, _ = pickle.loads(done.result())
+            self._receive((HEADERS_MESSAGE, fields))
 
     def fetch(self, id: TaskRunId, timeout: float | None) -> Any:
         """Return a held value, or the exception of a failed run."""
@@ -202,8 +217,8 @@ class DaskChannel:
     def _receive(self, message: Sequence[Any]) -> None:
         """Take in a message; called on the client's event loop, so it only passes on."""
         at = time.monotonic()
-        if message[0] == HEADER_MESSAGE:
-            header = Header.from_wire(message[3])
+        if message[0] == HEADERS_MESSAGE:
+            header = Header.from_wire(message[1])
             self._post(TaskRunEnded(at, header.id, header.submission, header))
         elif message[0] == BEGAN_MESSAGE:
             bodies = tuple(

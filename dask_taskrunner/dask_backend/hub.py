@@ -9,6 +9,8 @@ from typing import Any, ClassVar, cast
 
 from distributed import Client
 
+from dask_taskrunner.worker.wire import HEADERS_MESSAGE
+
 
 class Hub:
     """One per Dask client: it subscribes once to the client's own topic and sorts news by run.
@@ -51,7 +53,7 @@ class Hub:
 
     def add(self, run: str, receiver: Callable[[Any], None]) -> None:
         """Have a run's news handed to a function, on the client's event loop."""
-        self._receivers[run] = weakref.WeakMethod(receiver)
+        self._receivers[run] = weakref.WeakMethod(receiver, lambda _: self.drop(run))
 
     def drop(self, run: str) -> None:
         """Forget a run."""
@@ -60,8 +62,16 @@ class Hub:
     def _receive(self, event: tuple[float, Any]) -> None:
         message = event[1]
         # The scheduler writes to this topic, too: those messages are dicts.
-        if isinstance(message, (list, tuple)):
-            reference = self._receivers.get(message[1])
-            receiver = reference() if reference is not None else None
-            if receiver is not None:
-                receiver(message)
+        if not isinstance(message, (list, tuple)):
+            return
+        if message[0] == HEADERS_MESSAGE:
+            for run, _, fields in message[1]:
+                self._hand_over(run, HEADERS_MESSAGE, fields)
+        else:
+            self._hand_over(message[1], *message)
+
+    def _hand_over(self, run: str, *news: Any) -> None:
+        reference = self._receivers.get(run)
+        receiver = reference() if reference is not None else None
+        if receiver is not None:
+            receiver(news)

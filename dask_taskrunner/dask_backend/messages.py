@@ -5,12 +5,12 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
-# TaskRef says "the value of that key" inside a message, also for keys of the same message. The
+# Alias says "the value of that key" inside a message, also for keys of the same message. The
 # public ways are a Future, which a message's own keys do not have yet, and legacy tuples, which
 # Dask converts slowly. tests/cluster/test_private_names.py fails when it changes.
-from dask._task_spec import TaskRef
+from dask._task_spec import Alias
 
 from dask_taskrunner.backend import RunSpec
 from dask_taskrunner.headers import Header, TaskRunId
@@ -20,12 +20,16 @@ from dask_taskrunner.worker.wire import Call
 #: Up to so many upstream runs are arguments of their own; more are one list, which costs Dask more.
 NARROW: Final = 4
 
+#: Name, flow run and position; index of the mapped child, -1 where not mapped; submission.
 Key: TypeAlias = tuple[str, int, int]
 
 
 def key_name(run: str, id: TaskRunId, name: str) -> str:
-    """Return the part of a task run's keys that all its submissions share."""
-    # Dask groups by the words before the digits; one group and prefix per task, whatever its use.
+    """Return the part of a task run's keys that all its submissions share.
+
+    Dask makes one prefix of the words before the digits, for all uses of a task in all runs, and
+    one group of all keys with this part: a task's own, so that no group depends on itself.
+    """
     return f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}-{run}-{id[0]}"
 
 
@@ -47,9 +51,13 @@ def priority_of(keys: list[Key], specs: list[RunSpec]) -> Any:
     return dict(zip(keys, priorities, strict=True)).get
 
 
-def columns(references: list[list[TaskRef]]) -> list[list[Any]]:
-    """Return the upstream references as arguments of ``client.map``, padded with None."""
-    rows: list[list[Any]] = [row if len(row) <= NARROW else [row] for row in references]
+def columns(references: list[list[Alias]]) -> list[list[Any]]:
+    """Return rows of references as arguments of ``client.map``, padded with None.
+
+    The first of each row is the definition's, which all have; more than a few of the others are
+    one list.
+    """
+    rows = [row if len(row) <= NARROW + 1 else [row[0], cast(Any, row[1:])] for row in references]
     width = max(map(len, rows))
     return [[row[i] if i < len(row) else None for row in rows] for i in range(width)]
 

@@ -1,7 +1,7 @@
 """One execution of one submission: inputs in, :class:`TaskRunner`, an envelope out.
 
 It turns what Dask hands over into the pipeline's terms and back, and tells the client by a header
-before Dask can tell it that the future has finished. It decides nothing about states.
+what came of it. It decides nothing about states.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from dask_taskrunner.states import Failed, Pending, Retrying, Skipped, State, Su
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
 from dask_taskrunner.worker.envelope import Envelope, Received
+from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.placeholders import Placeholder
 from dask_taskrunner.worker.reports import START_REPORTS
-from dask_taskrunner.worker.wire import HEADER_MESSAGE, Call, FlowDefinition
+from dask_taskrunner.worker.wire import Call, FlowDefinition
 
 #: How many flow runs' definitions a process keeps open.
 _OPEN_FLOWS: Final = 16
@@ -90,10 +91,10 @@ class _Execution:
         waits_for = next((r.header for r in received if not r.state.is_finished()), None)
         state = self._run_pipeline(received, waits_for is None)
         header = self._header(state, waits_for)
-        # Before Dask's own word of the end, which leaves on the same stream when this returns.
-        self.worker.log_event(
+        OUTBOX.send(
+            self.worker,
             self.flow.definition.topic,
-            [HEADER_MESSAGE, self.call.run, self.call.slug, header.to_wire()],
+            [self.call.run, self.call.slug, header.to_wire()],
         )
         if isinstance(state, Pending):
             # The inputs that it has cached come again with the next submission.

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 #: Marks what is ours; the number goes up when the form changes.
 PROTOCOL: Final = "dtr1"
-#: Marks a header, and a start report, on the client's topic.
-HEADER_MESSAGE: Final = "dtr1-header"
+#: Marks headers, and a start report, on the client's topic.
+HEADERS_MESSAGE: Final = "dtr1-headers"
 BEGAN_MESSAGE: Final = "dtr1-began"
 
 #: A state and its value: the mark, ``pickle((list(header), slug))``, and a list of one pair

@@ -1,0 +1,65 @@
+"""Headers on their way to the client: gathered for a few milliseconds, and sent together.
+
+A worker's stream to the scheduler leaves at most every two milliseconds. A header that went at
+once would go alone, just before Dask's own word that the task has finished, and that word would
+have to wait: each link of a chain would take two milliseconds more. So the header follows it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from dask_taskrunner.worker.wire import HEADERS_MESSAGE
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+#: Seconds for which headers gather.
+_GATHER: Final = 0.003
+#: A message has at most about so many bytes.
+_MESSAGE_BYTES: Final = 16_000
+#: What a header takes without its long texts.
+_PLAIN_BYTES: Final = 300
+
+
+class Outbox:
+    """The headers of this process's workers that have not left yet."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[Worker, str], list[list[Any]]] = {}
+        self._lock = threading.Lock()
+
+    def send(self, worker: Worker, topic: str, line: list[Any]) -> None:
+        """Send ``run, slug, header`` soon."""
+        with self._lock:
+            lines = self._waiting.setdefault((worker, topic), [])
+            lines.append(line)
+            is_first = len(lines) == 1
+        if is_first:
+            worker.loop.add_callback(worker.loop.call_later, _GATHER, self._flush, worker, topic)
+
+    def _flush(self, worker: Worker, topic: str) -> None:
+        """Send what has gathered; called on the worker's event loop."""
+        with self._lock:
+            lines = self._waiting.pop((worker, topic))
+        message: list[list[Any]] = []
+        size = 0
+        for line in lines:
+            weight = _weight(line)
+            if message and size + weight > _MESSAGE_BYTES:
+                worker.log_event(topic, [HEADERS_MESSAGE, message])
+                message, size = [], 0
+            message.append(line)
+            size += weight
+        worker.log_event(topic, [HEADERS_MESSAGE, message])
+
+
+def _weight(line: list[Any]) -> int:
+    """Return about how many bytes a header takes."""
+    *_, small, more = line[2]
+    texts = sum(len(value) for value in more.values() if isinstance(value, (str, bytes)))
+    return _PLAIN_BYTES + texts + len(small or b"") + sum(map(len, more.get("inputs", {}).values()))
+
+
+OUTBOX = Outbox()
