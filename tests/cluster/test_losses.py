@@ -1,4 +1,4 @@
-"""Workers that are really killed, futures that others cancel, tasks that take their worker along."""
+"""Workers that are really killed, futures that others cancel, tasks that kill their worker."""
 
 from __future__ import annotations
 

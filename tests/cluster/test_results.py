@@ -177,7 +177,6 @@ def test_an_array_that_was_opened_elsewhere_is_sent_on_from_there(runner, client
 
     # The maker drops its replica; the scheduler is told, as the worker's memory manager does it.
     async def drop(key, address, dask_scheduler):
-        ws = dask_scheduler.workers[address]
         dask_scheduler.request_remove_replicas(address, [key], stimulus_id="test")
 
     client.run_on_scheduler(drop, key, workers[0])
