@@ -18,7 +18,7 @@ from dask_taskrunner.exceptions import RunnerClosed, TaskRunnerWarning
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
-from dask_taskrunner.launching import Keep, launch
+from dask_taskrunner.launching import Keep, launch, prepare
 from dask_taskrunner.main_guard import check_main_guard
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.view.tally import Tally
@@ -217,8 +217,9 @@ class DaskTaskRunner:
         run = self.start(flow, **options)
         title = Title(flow.name, run.run_name, self.where)
         with (
-            _cancelling_on_interrupt(run),
+            # Around the other one, so that its last picture shows the cancelled run.
             watching(run.history, Tally(run.names), title, progress=progress),
+            _cancelling_on_interrupt(run),
         ):
             run.wait()
         return run.raise_for_failure() if raise_on_failure else run
@@ -325,5 +326,29 @@ def run_flow(flow: Flow, *, runner: DaskTaskRunner | None = None, **options: Any
         runner = _surrounding.get()
     if runner is not None:
         return runner.run(flow, **options)
+    if current_client() is None:
+        # Before a cluster is started for it.
+        _check_flow(flow, **options)
     with DaskTaskRunner() as own:
         return own.run(flow, **options)
+
+
+def _check_flow(
+    flow: Flow,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    return_tasks: Collection[Any] | Literal["all"] | None = None,
+    keep: Keep = "reference",
+    run_name: str | None = None,  # noqa: ARG001  # the rest are the flow's parameters
+    context: Mapping[str, Any] | None = None,  # noqa: ARG001
+    progress: bool | None = None,  # noqa: ARG001
+    raise_on_failure: bool = False,  # noqa: ARG001
+    **more_parameters: Any,
+) -> None:
+    prepare(
+        flow,
+        parameters={**(parameters or {}), **more_parameters},
+        return_tasks=return_tasks,
+        keep=keep,
+        task_defaults={},
+    )

@@ -271,7 +271,9 @@ class DaskChannel:
             if culprit is not None:
                 return Loss("upstream", str(error), culprit=culprit)
         if killed:
-            return Loss("killed", str(error), error.last_worker.address, error.allowed_failures + 1)
+            worker = error.last_worker.address
+            # Dask's own text is four sentences, of which only this one is the user's.
+            return Loss("killed", f"worker {worker} died", worker, error.allowed_failures + 1)
         if status == "error":
             return Loss("error", f"{type(error).__name__}: {error}")
         return Loss("lost" if reason in _DATA_LOST else "cancelled", str(reason or error))
