@@ -1,3 +1,4 @@
+import inspect
 from datetime import timedelta
 
 import pytest
