@@ -35,6 +35,33 @@ def launch(
 
     ``check`` is called with the plan before anything is sent.
     """
+    values, plan = prepare(
+        flow,
+        parameters=parameters,
+        return_tasks=return_tasks,
+        keep=keep,
+        task_defaults=task_defaults,
+    )
+    check(plan)
+    run_id = uuid.uuid4().hex[:8]
+    run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
+    spec = FlowSpec(run_id, plan.definitions, _context(run, context), plan.specs)
+    hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
+    driver = Driver(plan.machine, spec, backend, hooks, run.listener)
+    run.attach(driver)
+    driver.start()
+    return run
+
+
+def prepare(
+    flow: Flow,
+    *,
+    parameters: Mapping[str, Any],
+    return_tasks: Collection[Any] | Literal["all"] | None,
+    keep: Keep,
+    task_defaults: Mapping[str, Any],
+) -> tuple[dict[str, Any], FlowPlan]:
+    """Return the flow's parameters and its plan: it needs no cluster to find what is wrong."""
     if not isinstance(flow, Flow):
         raise OptionError(f"a runner runs a Flow, not {flow!r}")
     if keep not in _KEEPS:
@@ -47,15 +74,7 @@ def launch(
         keep=keep,
         return_tasks=_wanted(flow, return_tasks),
     )
-    check(plan)
-    run_id = uuid.uuid4().hex[:8]
-    run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
-    spec = FlowSpec(run_id, plan.definitions, _context(run, context), plan.specs)
-    hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
-    driver = Driver(plan.machine, spec, backend, hooks, run.listener)
-    run.attach(driver)
-    driver.start()
-    return run
+    return values, plan
 
 
 def _wanted(flow: Flow, return_tasks: Any) -> list[Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import warnings
 import weakref
@@ -295,8 +296,16 @@ class DaskTaskRunner:
                 "cache_for has no effect here: this runner's cluster ends with it, and the cached "
                 "results with the cluster. Give DaskTaskRunner an address, a cluster or a client.",
                 TaskRunnerWarning,
-                stacklevel=4,
+                stacklevel=_frames_to_the_user(),
             )
+
+
+def _frames_to_the_user() -> int:
+    """Return the stacklevel of the line that called this package, for the caller's warning."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("dask_taskrunner."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _close(backend: Backend, connection: Connection) -> None:

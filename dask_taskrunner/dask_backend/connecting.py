@@ -125,15 +125,24 @@ def _open(
         stack.callback(cluster.close)
     # Not the default client: other Dask code of the user's must not run here unasked.
     options = {"set_as_default": False, **client_kwargs}
-    try:
-        client = Client(address if address is not None else cluster, **options)
-    except (OSError, TimeoutError) as error:
-        raise ConnectFailed(
-            f"no Dask scheduler answers at {address or cluster}: {error}. Is it running there, "
-            "and is the port the scheduler's (8786 by default, not the dashboard's 8787)?"
-        ) from error
+    client = _make_client(address if address is not None else cluster, options)
     stack.callback(client.close)
     return Connection(client, cluster, stack, _where(client), is_temporary)
+
+
+def _make_client(target: Any, options: Mapping[str, Any]) -> Client:
+    # In two steps, so that there is something to clean up where the second one fails.
+    client = Client.__new__(Client)
+    try:
+        client.__init__(target, **options)  # type: ignore[misc]
+    except (OSError, TimeoutError) as error:
+        # Dask's close() does nothing for a client that never ran, and its thread would live on.
+        client._loop_runner.stop()
+        raise ConnectFailed(
+            f"no Dask scheduler answers at {target}: {error}. Is it running there, "
+            "and is the port the scheduler's (8786 by default, not the dashboard's 8787)?"
+        ) from error
+    return client
 
 
 def _check(

@@ -122,16 +122,19 @@ def test_two_threads_run_two_flows_at_once_with_one_runner(foreign, observer):
 
 
 def test_two_runners_share_one_client(foreign, observer):
-    with Client(foreign.address, set_as_default=False) as client:
-        with DaskTaskRunner(client=client) as first, DaskTaskRunner(client=client) as second:
-            one = first.start(make_flow("first"))
-            two = second.start(make_flow("second"))
-            assert one.wait().result() == two.wait().result()
-            first.close()
-            # The one that goes on still hears of its runs.
-            began = time.monotonic()
-            assert second.run(make_flow("third", 3)).result() == 6
-            assert time.monotonic() - began < 2
+    with (
+        Client(foreign.address, set_as_default=False) as client,
+        DaskTaskRunner(client=client) as first,
+        DaskTaskRunner(client=client) as second,
+    ):
+        one = first.start(make_flow("first"))
+        two = second.start(make_flow("second"))
+        assert one.wait().result() == two.wait().result()
+        first.close()
+        # The one that goes on still hears of its runs.
+        began = time.monotonic()
+        assert second.run(make_flow("third", 3)).result() == 6
+        assert time.monotonic() - began < 2
 
 
 # -- processes that have Dask only ----------------------------------------------------------
