@@ -6,17 +6,18 @@ hooks' thread. It knows no Dask.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.backend import Backend, Channel, FlowSpec
-from dask_taskrunner.exceptions import InternalError
+from dask_taskrunner.exceptions import InternalError, describe
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.hook_thread import HookThread
 from dask_taskrunner.machine.commands import (
@@ -28,10 +29,11 @@ from dask_taskrunner.machine.commands import (
     Release,
     SubmitMany,
 )
-from dask_taskrunner.machine.endings import flow_header
 from dask_taskrunner.machine.events import CancelAsked, ClusterLost, Event, RunStarted, TimerFired
 from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.machine.records import Plan, TaskRunRecord
+
+logger = logging.getLogger("dask_taskrunner")
 
 #: Seconds between two looks at the outstanding futures.
 SWEEP_EVERY: Final = 1.0
@@ -99,8 +101,6 @@ class Driver:
         self.ended = threading.Event()
         #: Why the run ended without a word of the machine, or with a lost cluster.
         self.error: Exception | None = None
-        #: Stands for the machine's final state where the machine itself broke.
-        self._broken: Header | None = None
         #: Notified after each batch of news.
         self.changed = threading.Condition()
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -125,14 +125,14 @@ class Driver:
     @property
     def final(self) -> Header | None:
         """The flow run's own state, once it is over or paused."""
-        return self.machine.final or self._broken
+        return self.machine.final
 
     def post(self, event: Event) -> None:
         """Take in news, from any thread."""
+        self._inbox.put(event)
+        # In this order: who is seen too late here has put it in before that thread's last look.
         if self._is_late:
-            self._take_late(event)
-        else:
-            self._inbox.put(event)
+            self._take_late()
 
     def cancel(self, reason: str) -> None:
         """Ask for the end; does not wait for it."""
@@ -147,18 +147,17 @@ class Driver:
         except Exception as error:  # noqa: BLE001 (whatever it is, nobody must be left waiting)
             self._break(error)
         self._is_late = True
-        # What was posted while the flag was not yet seen.
-        while not self._inbox.empty():
-            self._take_late(self._inbox.get())
-        self._tell()
+        self._take_late()
         self._hooks.call(self._end)
 
     def _end(self) -> None:
         assert self.final is not None
-        self._listener.run_ended(self.final.state, self.machine.records)
-        self.ended.set()
-        with self.changed:
-            self.changed.notify_all()
+        try:
+            self._listener.run_ended(self.final.state, self.machine.records)
+        finally:
+            self.ended.set()
+            with self.changed:
+                self.changed.notify_all()
 
     def _loop(self) -> None:
         self._handle(RunStarted(time.monotonic(), time.time()))
@@ -240,26 +239,53 @@ class Driver:
 
     def _break(self, error: Exception) -> None:
         """End a run that an error of ours, or of the connection, has broken."""
+        if self.machine.final is not None:
+            # All has been said; what could not be let go after that goes with the connection.
+            logger.debug("a flow run is over, and this went wrong", exc_info=error)
+            return
+        lost = self._lost_connection()
+        if lost is not None:
+            # An error of the connection is not ours.
+            self.error = self._lost_cluster(lost)
+            self._try(lambda: self._perform_last(self.machine.handle(lost)))
         if self.machine.final is None:
-            for event in self.channel.sweep(self._awaits):
-                # An error of the connection is not ours.
-                if isinstance(event, ClusterLost):
-                    self._handle(event)
-                    return
-        text = f"error in dask_taskrunner: {type(error).__name__}: {error}"
-        self.error = InternalError(text, events=list(self._last_events))
-        self.error.__cause__ = error
-        self._broken = flow_header("Crashed", text, time.time())
-        self.channel.close()
+            text = f"error in dask_taskrunner: {describe(error)}"
+            self.error = InternalError(text, events=list(self._last_events))
+            self.error.__cause__ = error
+            self._perform_last(self.machine.give_up(time.monotonic(), text))
+            self._try(self.channel.close)
+
+    def _lost_connection(self) -> ClusterLost | None:
+        try:
+            events = self.channel.sweep(self._awaits)
+        except Exception:  # noqa: BLE001 (the first error says more than this one)
+            return None
+        return next((event for event in events if isinstance(event, ClusterLost)), None)
+
+    def _perform_last(self, commands: Sequence[Command]) -> None:
+        """Do what can still be done where something is broken already."""
+        for command in commands:
+            self._try(self._perform, command)
+
+    def _try(self, call: Callable[..., object], *args: object) -> None:
+        try:
+            call(*args)
+        except Exception as error:
+            logger.debug("a flow run is over, and this went wrong", exc_info=error)
 
     # -- after the end --------------------------------------------------------------------
 
-    def _take_late(self, event: Event) -> None:
-        # Nothing follows from it but a line among the attempts.
+    def _take_late(self) -> None:
+        """Take in news that comes after the end, in whichever thread it comes."""
         with self._late_lock:
-            if self._broken is None:
-                self.machine.handle(event)
-        self._tell()
+            while True:
+                try:
+                    event = self._inbox.get_nowait()
+                except queue.Empty:
+                    break
+                # Nothing follows from it but a line among the attempts.
+                self._try(self.machine.handle, event)
+            self._tell()
 
     def _tell(self) -> None:
         news = self.machine.history[self._told :]

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import cloudpickle
+
 from dask_taskrunner.exceptions import RemoteTaskError
 from dask_taskrunner.states import STATE_CLASSES, Elsewhere, Failed, Pending, State, Success
 
@@ -203,12 +205,17 @@ def pickled_exception(exception: BaseException) -> bytes | None:
     A user's exception may fail to pickle, or pickle and fail to unpickle, in any way it
     likes; what does not survive travels as text.
     """
-    try:
-        data = pickle.dumps(exception, protocol=5)
-        survivor = pickle.loads(data)
-    except Exception:  # noqa: BLE001 (see above)
-        return None
-    return data if type(survivor) is type(exception) else None
+    # The class of a script or a notebook has no module here; cloudpickle carries it along, and
+    # where it came from, it becomes the very class again.
+    for dumps in (pickle.dumps, cloudpickle.dumps):
+        try:
+            data: bytes = dumps(exception, protocol=5)
+            survivor = pickle.loads(data)
+        except BaseException:  # noqa: BLE001 (see above)
+            continue
+        if type(survivor) is type(exception):
+            return data
+    return None
 
 
 def shorten_traceback(text: str) -> str:

@@ -6,10 +6,15 @@ while there is something to call.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+from dask_taskrunner.exceptions import describe
+
+logger = logging.getLogger("dask_taskrunner")
 
 
 class HookThread:
@@ -28,7 +33,10 @@ class HookThread:
             if self._is_alive:
                 return
             self._is_alive = True
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError:  # The interpreter is ending, and starts no thread any more.
+            self._run()
 
     def _run(self) -> None:
         while True:
@@ -37,4 +45,7 @@ class HookThread:
                     self._is_alive = False
                     return
                 function, args = self._calls.popleft()
-            function(*args)
+            try:
+                function(*args)
+            except BaseException as error:  # Else all that follows would wait for ever.
+                logger.error("%s: %s", self._name, describe(error), exc_info=error)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from dask_taskrunner.exceptions import describe
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.headers import Header, TaskRunId, to_state
 from dask_taskrunner.machine.commands import CallHook
@@ -70,9 +71,10 @@ class Listener:
         for handler in handlers:
             try:
                 handler(owner, old, new)
-            except Exception as error:  # noqa: BLE001 (it is the user's, and must not end the run)
-                name = getattr(handler, "__name__", repr(handler))
-                text = f"state handler {name} of {slug}: {type(error).__name__}: {error}"
+            # Signals, too, for a handler cannot choose a state here.
+            except BaseException as error:  # noqa: BLE001 (it is the user's, and ends nothing)
+                name = getattr(handler, "__name__", None) or type(handler).__name__
+                text = f"state handler {name} of {slug}: {describe(error)}"
                 self.add_note(NoteCommand(text, command.id, logging.WARNING), time.time())
 
     def add_note(self, note: NoteCommand, at: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Mapping
 
 from dask_taskrunner import exceptions
@@ -26,9 +27,21 @@ def value_of(record: TaskRunRecord, driver: Driver, timeout: float | None) -> ob
         return pickle.loads(header.small)
     if not header.kind:
         return None
+    deadline = None if timeout is None else time.monotonic() + timeout
+    # A lost value that is being made again is worth waiting for.
+    driver.wait_for(lambda: record.phase == "finished" or driver.final is not None, timeout)
     if record.by_value is not None:
         raise exceptions.ResultLost(str(record.by_value.message))
-    return driver.fetch(record.id, timeout)
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    value = driver.fetch(record.id, left)
+    # Dask may have executed the task again, and it did not succeed this time.
+    is_other = value is None or isinstance(value, BaseException)
+    if is_other and type(value).__name__ != header.kind:
+        raise exceptions.ResultLost(
+            f"the result of {record.plan.slug} was lost with worker {header.worker}; "
+            f"executed again by Dask, it came to {value!r}"
+        )
+    return value
 
 
 def error_of(
@@ -41,9 +54,7 @@ def error_of(
     """Return what ``result()`` raises for a run's state, or None where it has a result."""
     header, slug = record.header, record.plan.slug
     if header is None:
-        state = record.retry_header
-        text = f"{slug} did not finish: {state.state}({state.message})" if state else slug
-        return exceptions.NotFinished(text)
+        return exceptions.NotFinished(f"{slug} did not finish: {_last_known(record)}")
     message = f"{slug}: {header.message}"
     if header.state == "TriggerFailed":
         return _upstream_failed(header, message, driver, records, max_attempts, timeout)
@@ -93,7 +104,15 @@ def _own_exception(
     where = [record.plan.slug]
     if record.values:
         where.append(f"attempt {len(record.values)} of {max_attempts}")
-    error.add_note(", ".join([*where, header.worker]))
-    if traceback := header.more.get("traceback"):
-        error.add_note(traceback.rstrip())
+    for note in (", ".join([*where, header.worker]), header.more.get("traceback", "").rstrip()):
+        # A fetched exception is the same object each time.
+        if note and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
     return error
+
+
+def _last_known(record: TaskRunRecord) -> str:
+    state = record.retry_header
+    if record.phase in ("delayed", "paused") and state is not None:
+        return f"{state.state}({state.message or ''})"
+    return f"it waits for {record.unfinished_upstream} upstream runs that did not, either"

@@ -39,8 +39,6 @@ class Board:
         self.plan = plan
         self.records: dict[TaskRunId, TaskRunRecord] = make_records(plan.runs)
         self.history: list[HistoryEntry] = []
-        #: Runs without a final state.
-        self.unfinished = len(self.records)
         #: Runs in one of the ACTIVE phases.
         self.active = 0
         #: Per task name: how many runs show which state.

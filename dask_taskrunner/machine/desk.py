@@ -51,7 +51,6 @@ class Desk:
         record.header = header
         record.running = None
         record.retry_header = None
-        board.unfinished -= 1
         if endings.holds_inputs(header):
             for id in record.plan.upstream:
                 board.records[id].failed_readers += 1

@@ -84,7 +84,6 @@ class Losses:
         # By the records all is there: so a value was lost that was there once.
         culprit = self._board.records.get(loss.culprit) if loss.culprit is not None else None
         if culprit is not None and culprit.future:
-            self._board.withdraw(record, self._desk.time)
             self.lose_value(culprit, loss.text)
         else:
             self._charge(record, loss)
@@ -176,8 +175,8 @@ class Losses:
         board.withdraw(record, time)
         board.withdraw_behind(record, time)
         source = board.records.get(culprit)
-        if source is not None and source.header is not None:
-            # The record calls that run finished: its future brought another value this time.
+        if source is not None:
+            # If the record calls that run finished, its future brought another value this time.
             self.lose_value(source, f"{record.plan.slug} found it unfinished")
         if board.is_ready(record) and not record.unfinished_upstream:
             board.queue(record)
@@ -185,8 +184,9 @@ class Losses:
     def made_again(self, record: TaskRunRecord, header: Header) -> None:
         """Take in what came of making a lost value again."""
         board = self._board
-        if header.started is not None:
-            record.values = (*record.values[:-1], re_executed(header))
+        record.values = tuple(
+            re_executed(header) if value is header else value for value in record.values
+        )
         record.running = None
         if header.is_successful:
             board.finish(record)
@@ -206,7 +206,7 @@ class Losses:
         if again:
             header = re_executed(header)
         if header.started is not None:
-            record.values += (header,)
+            record.write(header)
         left = record.left_running
         if left is not None and left.execution == header.execution:
             record.left_running = None

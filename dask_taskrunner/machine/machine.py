@@ -182,6 +182,24 @@ class Machine:
         text = f"the cluster was lost at {endings.clock(time)}: {event.text}"
         self._finish(endings.flow_header("Crashed", text, time))
 
+    def give_up(self, at: float, text: str) -> list[Command]:
+        """End a run that an error of this package has broken, and return what is left to do.
+
+        No rule is relied upon any more, and no counter: one of them may be what is broken.
+        """
+        desk = self._desk
+        desk.now = at
+        for record in self._board.records.values():
+            if record.header is None:
+                before = record.shown
+                record.left_running, record.running = record.running, None
+                record.header = desk.made(record, "Cancelled", text)
+                record.phase = "finished"
+                self._board.show(record, before, desk.time, record.header)
+        desk.commands = []
+        self._finish(endings.flow_header("Crashed", text, desk.time))
+        return desk.commands
+
     # -- news of executions ---------------------------------------------------------------
 
     def _began(self, event: TaskRunsBegan) -> None:
@@ -223,7 +241,7 @@ class Machine:
             return
         if header.started is not None:
             self._restarted(record, header.execution)
-            record.values += (header,)
+            record.write(header)
         self._take_in(record, header)
 
     def _take_in(self, record: TaskRunRecord, header: Header) -> None:

@@ -195,6 +195,19 @@ class TaskRunRecord:
         headers = (self.header, *self.values)
         return any(isinstance(h, Header) and h.execution == execution for h in headers)
 
+    def write(self, header: Header) -> None:
+        """Write down an execution whose end was heard of."""
+        # It may have been given up for lost: then it is that one.
+        lost = [
+            place
+            for place, value in enumerate(self.values)
+            if isinstance(value, Attempt)
+            and (value.submission, value.worker, value.started)
+            == (header.submission, header.worker, header.started)
+        ]
+        at = lost[0] if lost else len(self.values)
+        self.values = (*self.values[:at], header, *self.values[at + 1 :])
+
     def has_lost_attempt(self, worker: str | None = None) -> bool:
         """Return whether a lost execution of the newest submission is written down already."""
         return any(
@@ -247,9 +260,8 @@ def attempt_of(header: Header) -> Attempt:
     outcome = header.more.get("outcome") or _OUTCOMES.get(header.state, "failed")
     # A header that tells of a body has both.
     ended = None if header.started is None else header.started + (header.seconds or 0.0)
-    error = header.more.get("error")
-    if error is None and outcome in ("failed", "timed-out"):
-        error = header.message
+    failed = outcome in ("failed", "timed-out")
+    error = header.message if failed else header.more.get("error")
     return Attempt(
         0, header.run_number, header.submission, header.worker,
         header.started, ended, outcome, error,

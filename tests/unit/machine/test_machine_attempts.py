@@ -110,6 +110,16 @@ def test_a_report_from_a_worker_that_was_lost_under_it_is_none() -> None:
     assert story.outcomes(0) == ["worker-lost"]
 
 
+def test_an_execution_given_up_for_lost_of_which_the_end_is_heard_is_one_attempt() -> None:
+    # Its worker was cut off, not dead.
+    story = Story({0: ()})
+    story.starts()
+    execution = story.begins(0, "w1")
+    story.removes("w1", [0])
+    story.ends(0, "Retrying", execution=execution, worker="w1")
+    assert story.outcomes(0) == ["retrying"]
+
+
 def test_a_body_that_dask_started_elsewhere_ends_the_one_before() -> None:
     story = Story({0: ()})
     story.starts()

@@ -7,6 +7,7 @@ from fakes.machine_story import WALL, Story, hooks, released, sent
 
 from dask_taskrunner.machine.commands import Finish
 from dask_taskrunner.machine.endings import clock
+from dask_taskrunner.machine.events import TimerFired
 
 
 def ended(states: dict[int, str], *, reference: set[int] | None = None) -> tuple[str, str | None]:
@@ -114,6 +115,15 @@ def test_a_cancel_ends_every_unfinished_run_in_one_step() -> None:
     assert story.machine.wake_at is None
 
 
+def test_a_timer_that_fires_after_a_cancel_wakes_nothing() -> None:
+    story = Story({0: ()})
+    story.starts()
+    story.ends(0, "Retrying")
+    story.is_cancelled()
+    assert story.wakes(20.0) == []
+    assert story.states() == ["Cancelled"]
+
+
 def test_a_cancelled_run_keeps_what_a_resume_needs() -> None:
     story = Story({0: (), 1: (0,)})
     story.starts()
@@ -212,6 +222,8 @@ def test_with_the_cluster_lost_what_has_finished_keeps_its_state_and_the_rest_is
         "not known: no answer; last heard: waiting",
     ]
     assert story.held() == set()
+    # What is said of each is in the history, also where it only was pending before.
+    assert {entry.task_run for entry in story.machine.history[-6:-1]} >= {(3, -1), (4, -1)}
 
 
 def test_what_was_never_sent_is_told_as_such() -> None:
@@ -241,3 +253,24 @@ def test_nothing_is_released_or_sent_on_a_lost_cluster() -> None:
 
 def test_a_time_is_written_as_people_read_it() -> None:
     assert clock(0) == "1970-01-01 00:00:00 UTC"
+
+
+# --- an error of our own -------------------------------------------------------------------------
+
+
+def test_a_machine_that_is_broken_cancels_what_is_not_finished_and_says_why() -> None:
+    story = Story({0: (), 1: (), 2: (), 3: (2,)}, handlers=True)
+    story.starts()
+    story.ends(0, big=True)
+    story.begins(1, "w7")
+    story.ends(2, "Retrying")
+    # Whatever it is that is broken:
+    story.record(3).unopened_upstream = 77
+    commands = story.machine.give_up(5.0, "error in dask_taskrunner: KeyError: 1")
+    assert story.states() == ["Success", "Cancelled", "Cancelled", "Cancelled"]
+    assert story.final == ("Crashed", "error in dask_taskrunner: KeyError: 1")
+    assert hooks(commands) == [(None, "Running", "Crashed")]
+    assert isinstance(commands[-1], Finish)
+    assert story.machine.history[-1].new == "Crashed"
+    assert story.outcomes(1) == ["running"]
+    assert story.machine.handle(TimerFired(20.0)) == []

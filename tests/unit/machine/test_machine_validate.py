@@ -30,7 +30,6 @@ def on_board(name: str, value: object) -> Callable[[Story], None]:
 
 
 DAMAGES: list[tuple[Callable[[Story], None], str]] = [
-    (on_board("unfinished", 7), "the count of unfinished runs disagrees with the records"),
     (on_board("active", 7), "the count of active runs disagrees with the records"),
     (on_board("counts", {}), "the counts by state disagree with the records"),
     (on_board("_timers", []), "t2 is delayed, and nothing will wake it"),

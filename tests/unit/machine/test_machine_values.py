@@ -193,6 +193,27 @@ def test_an_unfinished_upstream_that_is_not_known_is_waited_for_no_longer() -> N
     assert sent(story.wakes()) == [(0, 2)]
 
 
+def test_a_value_that_was_let_go_already_cannot_be_lost() -> None:
+    # Kept, but small: it came with its header.
+    story = Story({0: (), 1: (0,), 2: ()}, kept={0})
+    story.starts()
+    story.ends(0)
+    assert released(story.ends(1)) == [0, 1]
+    assert story.loses_value(0) == []
+    assert sent(story.wakes()) == []
+
+
+def test_the_loss_of_a_value_that_has_been_made_again_since_is_no_news() -> None:
+    story = Story({0: (), 1: (0,)})
+    story.starts()
+    story.ends(0, big=True)
+    story.loses_value(0)
+    story.wakes()
+    story.ends(0, big=True)
+    assert story.loses_value(0, submission=1) == []
+    assert story.phases() == "fs"
+
+
 # --- executed again ------------------------------------------------------------------------------
 
 

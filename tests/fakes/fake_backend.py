@@ -1,0 +1,323 @@
+"""A cluster in this process: it runs task runs by the real pipeline, in threads, without Dask.
+
+It keeps the protocol of :mod:`dask_taskrunner.backend`, to which the contract test holds it. What a
+worker hands on to another goes in its wire form, as on a cluster. What may go wrong, a test says.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dask_taskrunner import Flow, FlowRun
+from dask_taskrunner.backend import FlowSpec
+from dask_taskrunner.dask_backend.messages import pickle_call
+from dask_taskrunner.exceptions import ResultLost, ResultReleased
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.launching import launch
+from dask_taskrunner.machine.commands import Submission
+from dask_taskrunner.machine.events import (
+    BodyBegan,
+    ClusterLost,
+    Event,
+    Loss,
+    TaskRunEnded,
+    TaskRunLost,
+    TaskRunsBegan,
+    ValueLost,
+    WorkerRemoved,
+)
+from dask_taskrunner.worker import run_task as worker_side
+from dask_taskrunner.worker.envelope import Envelope, open_result
+from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, WireState
+
+Post = Callable[[Event], None]
+
+
+class FakeWorker:
+    """As much of a Dask worker as the pipeline's surroundings ask for."""
+
+    def __init__(self, address: str, backend: FakeBackend) -> None:
+        self.address = address
+        self._backend = backend
+        self.loop = self
+
+    def log_event(self, topic: str, message: list[Any]) -> None:
+        # What goes through Dask is msgpack's afterwards: no tuples.
+        self._backend.receive(message)
+
+    def add_callback(self, callback: Callable[..., None], *args: Any) -> None:
+        callback(*args)
+
+    def call_later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
+        callback(*args)
+
+
+@dataclass
+class FakeTask:
+    """A submission on the cluster."""
+
+    run: Submission
+    worker: FakeWorker
+    life: Literal["waiting", "running", "finished", "lost"] = "waiting"
+    value: Envelope | None = None
+    loss: Loss | None = None
+
+
+class FakeBackend:
+    """A cluster of threads.
+
+    Parameters
+    ----------
+    threads : int
+        How many task runs it runs at a time; with one, in the order in which they become ready.
+    """
+
+    def __init__(self, threads: int = 2) -> None:
+        self.workers = [FakeWorker(f"fake://{n}", self) for n in range(threads)]
+        self.pool = ThreadPoolExecutor(threads, "fake-worker", initializer=self._on_thread)
+        self.channels: dict[str, FakeChannel] = {}
+        #: A run whose headers are swallowed must be asked for them.
+        self.is_silent = False
+        self._free = list(self.workers)
+        self._here = threading.local()
+
+    def _on_thread(self) -> None:
+        self._here.worker = self._free.pop()
+
+    @property
+    def worker_here(self) -> FakeWorker:
+        worker: FakeWorker = self._here.worker
+        return worker
+
+    def install(self, monkeypatch: Any) -> None:
+        """Let the pipeline's surroundings find these workers instead of Dask's."""
+        monkeypatch.setattr(worker_side, "get_worker", lambda: self.worker_here)
+
+    def open_run(self, spec: FlowSpec, post: Post) -> FakeChannel:
+        channel = self.channels[spec.run] = FakeChannel(self, spec, post)
+        return channel
+
+    def close(self) -> None:
+        for channel in list(self.channels.values()):
+            channel.close()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def receive(self, message: list[Any]) -> None:
+        if message[0] == HEADERS_MESSAGE:
+            for run, _, fields in message[1]:
+                if not self.is_silent and run in self.channels:
+                    self.channels[run].hear(Header.from_wire(fields))
+        elif message[0] == BEGAN_MESSAGE:
+            _, run, address, bodies = message
+            if run in self.channels:
+                self.channels[run].hear_began(address, bodies)
+
+
+class FakeChannel:
+    """One flow run's submissions."""
+
+    def __init__(self, backend: FakeBackend, spec: FlowSpec, post: Post) -> None:
+        self._backend = backend
+        self._spec = spec
+        self._post = post
+        self._definition = pickle.dumps(
+            (spec.run, "topic", spec.definitions, pickle.dumps(dict(spec.context)))
+        )
+        self._tasks: dict[tuple[TaskRunId, int], FakeTask] = {}
+        self._held: dict[TaskRunId, int] = {}
+        self._changed = threading.Condition(threading.RLock())
+        self._events: list[Event] = []
+        self.submitted: list[Submission] = []
+        self.is_finished = False
+        #: Raised by the next call of a method, by its name.
+        self.errors: dict[str, Exception] = {}
+
+    # -- the protocol ---------------------------------------------------------------------
+
+    def submit(self, runs: Sequence[Submission]) -> None:
+        self._may_fail("submit")
+        with self._changed:
+            for run in runs:
+                worker = self._backend.workers[run.id[0] % len(self._backend.workers)]
+                self._tasks[run.id, run.submission] = FakeTask(run, worker)
+                self._held[run.id] = run.submission
+                self.submitted.append(run)
+            self._start_ready()
+
+    def release(self, ids: Sequence[TaskRunId]) -> None:
+        self._may_fail("release")
+        with self._changed:
+            for id in ids:
+                self._held.pop(id, None)
+            self._forget()
+
+    def fetch_header(self, id: TaskRunId, submission: int) -> None:
+        with self._changed:
+            task = self._task(id)
+            if task is not None and task.run.submission == submission and task.value is not None:
+                self.hear(task.value.header)
+
+    def fetch(self, id: TaskRunId, timeout: float | None) -> Any:
+        with self._changed:
+            task = self._task(id)
+            slug = self._spec.runs[id].slug
+            if task is None:
+                raise ResultReleased(
+                    f"the result of {slug} was released when its last reader finished; "
+                    f"keep it with return_tasks=[{slug!r}]"
+                )
+            if not self._changed.wait_for(lambda: task.life in ("finished", "lost"), timeout):
+                raise TimeoutError
+        if task.value is None:
+            raise ResultLost(f"the result of {slug} is gone: {task.loss and task.loss.text}")
+        state = open_result(_wire(task.value)).state
+        return getattr(state, "exception", None) if state.is_failed() else state.result
+
+    def holds(self, id: TaskRunId) -> bool:
+        return id in self._held
+
+    def sweep(self, awaited: Callable[[TaskRunId], bool]) -> list[Event]:
+        self._may_fail("sweep")
+        at = time.monotonic()
+        with self._changed:
+            events, self._events = self._events, []
+            for id, submission in sorted(self._held.items()):
+                task = self._tasks[id, submission]
+                if task.life == "finished" and awaited(id):
+                    events.append(TaskRunEnded(at, id, submission, None))
+                elif task.loss is not None and awaited(id):
+                    events.append(TaskRunLost(at, id, submission, task.loss))
+                elif task.loss is not None:
+                    events.append(ValueLost(at, id, submission, task.loss.text))
+        return events
+
+    def finish(self) -> None:
+        self._may_fail("finish")
+        self.is_finished = True
+
+    def close(self) -> None:
+        self.release(list(self._held))
+        self.finish()
+        self._backend.channels.pop(self._spec.run, None)
+
+    # -- faults ---------------------------------------------------------------------------
+
+    def lose(self, id: TaskRunId, loss: Loss) -> None:
+        """End a future without a state; whatever stands behind it goes along."""
+        with self._changed:
+            task = self._task(id)
+            assert task is not None
+            self._end_badly(task, loss)
+
+    def post(self, event: Event) -> None:
+        """Have an event come with the next sweep."""
+        with self._changed:
+            self._events.append(event)
+
+    def lose_cluster(self) -> None:
+        self.post(ClusterLost(time.monotonic(), "the fake went away"))
+
+    def remove_worker(self, address: str, ids: Sequence[TaskRunId]) -> None:
+        self.post(WorkerRemoved(time.monotonic(), address, False, tuple(ids)))
+
+    def execute_again(self, id: TaskRunId) -> None:
+        """Have a finished submission executed once more, as after the loss of its value."""
+        with self._changed:
+            task = self._task(id)
+            assert task is not None
+            task.life, task.value = "waiting", None
+            self._start_ready()
+
+    def _may_fail(self, name: str) -> None:
+        if name in self.errors:
+            raise self.errors[name]
+
+    # -- running --------------------------------------------------------------------------
+
+    def _task(self, id: TaskRunId) -> FakeTask | None:
+        submission = self._held.get(id)
+        return None if submission is None else self._tasks[id, submission]
+
+    def _upstream(self, run: Submission) -> list[FakeTask]:
+        sources = zip(run.upstream_ids, run.upstream, strict=True)
+        return [self._tasks[id, value] for id, value in sources if isinstance(value, int)]
+
+    def _start_ready(self) -> None:
+        for task in self._tasks.values():
+            if task.life == "waiting" and all(
+                source.life == "finished" for source in self._upstream(task.run)
+            ):
+                task.life = "running"
+                self._backend.pool.submit(self._execute, task)
+
+    def _execute(self, task: FakeTask) -> None:
+        with self._changed:
+            if self._tasks.get((task.run.id, task.run.submission)) is not task:
+                return  # released before it had begun
+            task.worker = self._backend.worker_here
+            upstream = tuple(_handed_to(task.worker, source) for source in self._upstream(task.run))
+            spec = self._spec.runs[task.run.id]
+            call = pickle_call(self._spec.run, task.run, spec)
+        value = worker_side.run_task(call, self._definition, upstream)
+        with self._changed:
+            if task.life == "running":
+                task.life, task.value = "finished", value
+            if self._tasks.get((task.run.id, task.run.submission)) is task:
+                self._start_ready()
+            self._changed.notify_all()
+
+    def _end_badly(self, task: FakeTask, loss: Loss) -> None:
+        task.life, task.loss, task.value = "lost", loss, None
+        for reader in self._tasks.values():
+            if reader.life in ("waiting", "running") and task in self._upstream(reader.run):
+                self._end_badly(reader, Loss("upstream", loss.text, culprit=task.run.id))
+        self._changed.notify_all()
+
+    def _forget(self) -> None:
+        """Forget what nobody holds and nothing stands behind."""
+        needed: set[int] = set()
+        for key, task in sorted(self._tasks.items(), key=lambda item: item[0], reverse=True):
+            if self._held.get(key[0]) == key[1] or id(task) in needed:
+                needed.update(id(source) for source in self._upstream(task.run))
+            else:
+                del self._tasks[key]
+
+    # -- news -----------------------------------------------------------------------------
+
+    def hear(self, header: Header) -> None:
+        self._post(TaskRunEnded(time.monotonic(), header.id, header.submission, header))
+
+    def hear_began(self, address: str, bodies: list[list[Any]]) -> None:
+        lines = tuple(BodyBegan((n, i), *line) for n, i, *line in bodies)
+        self._post(TaskRunsBegan(time.monotonic(), lines, address))
+
+
+def _handed_to(worker: FakeWorker, source: FakeTask) -> Envelope | WireState:
+    assert source.value is not None
+    return source.value if source.worker is worker else _wire(source.value)
+
+
+def _wire(value: Envelope) -> WireState:
+    """Return what another process makes of an envelope."""
+    wire: WireState = pickle.loads(pickle.dumps(value, protocol=5))
+    return wire
+
+
+def launched(backend: FakeBackend, flow: Flow, **options: Any) -> FlowRun:
+    """Start a flow there, as a runner would."""
+    defaults: dict[str, Any] = {
+        "parameters": {},
+        "run_name": "nightly",
+        "return_tasks": None,
+        "context": {},
+        "keep": "reference",
+        "task_defaults": {},
+        "check": lambda plan: None,
+    }
+    return launch(flow, backend, **(defaults | options))

@@ -1,0 +1,117 @@
+"""Which results can be had after a run, from where, and which cannot."""
+
+from __future__ import annotations
+
+import pytest
+from fakes.gates import Gate
+
+from dask_taskrunner import Flow, exceptions, task
+from dask_taskrunner.machine.events import Loss
+
+LARGE = "x" * 10_000
+
+
+@task
+def one():
+    return 1
+
+
+@task
+def large():
+    return LARGE
+
+
+@task
+def length(text):
+    return len(text)
+
+
+def make(*tasks):
+    """Return a flow of calls without arguments."""
+    with Flow("etl") as flow:
+        for each in tasks:
+            each()
+    return flow
+
+
+def chain():
+    with Flow("etl") as flow:
+        length(large())
+        large()
+    return flow
+
+
+def test_a_result_that_nobody_needs_any_more_is_released(finish):
+    run = finish(chain())
+    assert run["large-2"].result() == LARGE
+    with pytest.raises(exceptions.ResultReleased, match=r"keep it with return_tasks=\['large'\]"):
+        run["large"].result()
+
+
+def test_return_tasks_are_kept_besides(finish):
+    assert finish(chain(), return_tasks=["large"])["large"].result() == LARGE
+    assert finish(chain(), return_tasks="all")["large"].result() == LARGE
+
+
+@pytest.mark.parametrize(
+    ("keep", "held"), [("all", {"large", "large-2"}), ("reference", {"large-2"}), ("none", set())]
+)
+def test_keep_says_what_is_held_after_the_end(finish, keep, held):
+    run = finish(chain(), keep=keep)
+    assert {slug for slug, id in run._plan.ids.items() if run._driver.holds(id)} == held
+
+
+def test_a_small_result_outlives_its_future(finish):
+    run = finish(make(one), keep="none")
+    assert run.result() == 1
+
+
+def test_release_lets_go_of_all_but_what_is_here(finish):
+    run = finish(make(one, large))
+    run.release()
+    assert run["one"].result() == 1
+    with pytest.raises(exceptions.ResultReleased):
+        run["large"].result()
+    run.release()
+
+
+def test_release_is_refused_while_the_run_goes_on(start):
+    gate = Gate("release")
+
+    @task
+    def waits():
+        gate.pass_through()
+
+    run = start(make(waits))
+    with pytest.raises(exceptions.NotFinished, match="goes on and needs its results"):
+        run.release()
+    gate.open()
+
+
+def test_results_are_fetched_before_the_cluster_ends_smallest_first(finish, backend):
+    @task
+    def of_size(n):
+        return b"x" * n
+
+    with Flow("etl") as flow:
+        for n in (20_000, 1_000, 5_000):
+            of_size(n)
+    run = finish(flow)
+    run.keep_results(10_000)
+    assert len(run["of_size-2"].result()) == 1_000
+    assert len(run["of_size-3"].result()) == 5_000
+    with pytest.raises(exceptions.ResultReleased, match="was not fetched: the runner closed, and"):
+        run["of_size"].result()
+    assert run.notes[-1].text.startswith(
+        "not fetched when the runner closed, beyond fetch_limit: of_"
+    )
+    assert backend.channels == {}
+
+
+def test_a_result_that_cannot_be_fetched_at_the_close_is_told_when_asked_for(finish, backend):
+    run = finish(make(large))
+    (channel,) = backend.channels.values()
+    channel.lose((0, -1), Loss("lost", "its worker went"))
+    run.keep_results(10**9)
+    with pytest.raises(exceptions.ResultReleased, match="ResultLost: the result of large is gone"):
+        run.result()
