@@ -32,6 +32,7 @@ from dask_taskrunner.machine.commands import (
 from dask_taskrunner.machine.events import CancelAsked, ClusterLost, Event, RunStarted, TimerFired
 from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.machine.records import Plan, TaskRunRecord
+from dask_taskrunner.values import Values
 
 logger = logging.getLogger("dask_taskrunner")
 
@@ -94,9 +95,6 @@ class Driver:
         self._listener = listener
         #: How much of the history the listener has been told of.
         self._told = 0
-        #: Values that were fetched before the cluster ended, and why others were not.
-        self._fetched: dict[TaskRunId, object] = {}
-        self._left_behind: dict[TaskRunId, str] = {}
         #: Set when the run is over, and what had to be called for it has returned.
         self.ended = threading.Event()
         #: Why the run ended without a word of the machine, or with a lost cluster.
@@ -114,6 +112,8 @@ class Driver:
         self._is_late = False
         # Weakly: what nobody holds any more must go at once, and let go of its futures.
         self.channel: Channel = backend.open_run(spec, _weak_post(self))
+        #: The results, wherever they are.
+        self.values = Values(self.channel)
         self._thread = threading.Thread(
             target=self._run, name=f"dask-taskrunner-{spec.run}", daemon=True
         )
@@ -295,31 +295,6 @@ class Driver:
                 self._hooks.call(self._listener.task_run_failed, entry.task_run, entry.header)
         with self.changed:
             self.changed.notify_all()
-
-    # -- results --------------------------------------------------------------------------
-
-    def holds(self, id: TaskRunId) -> bool:
-        """Return whether a task run's value can be fetched."""
-        return id in self._fetched or self.channel.holds(id)
-
-    def fetch(self, id: TaskRunId, timeout: float | None) -> object:
-        """Return a value, as :meth:`~dask_taskrunner.backend.Channel.fetch` does."""
-        if id in self._left_behind:
-            raise exceptions.ResultReleased(self._left_behind[id])
-        if id in self._fetched:
-            return self._fetched[id]
-        return self.channel.fetch(id, timeout)
-
-    def keep(self, id: TaskRunId, timeout: float) -> None:
-        """Fetch a value while there is a cluster to fetch it from; a failure is told when asked."""
-        try:
-            self._fetched[id] = self.channel.fetch(id, timeout)
-        except (exceptions.RunError, TimeoutError) as error:
-            self.leave(id, f"{type(error).__name__}: {error}")
-
-    def leave(self, id: TaskRunId, why: str) -> None:
-        """Remember why a value was not fetched."""
-        self._left_behind[id] = why
 
     # -- waiting --------------------------------------------------------------------------
 

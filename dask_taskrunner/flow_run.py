@@ -63,11 +63,11 @@ class FlowRun(FlowRecord):
         for nbytes, id, slug in sorted(held):
             if nbytes <= limit:
                 limit -= nbytes
-                driver.keep(id, _KEEP_PATIENCE)
+                driver.values.keep(id, _KEEP_PATIENCE)
             else:
                 left.append(f"{slug} ({format_bytes(nbytes)})")
                 text = f"the result of {slug} ({format_bytes(nbytes)}) was not fetched: the runner"
-                driver.leave(id, f"{text} closed, and fetch_limit was used up")
+                driver.values.leave(id, f"{text} closed, and fetch_limit was used up")
         if left:
             text = f"not fetched when the runner closed, beyond fetch_limit: {', '.join(left)}"
             self.listener.add_note(NoteCommand(text, None, logging.WARNING), time.time())

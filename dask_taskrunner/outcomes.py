@@ -33,7 +33,7 @@ def value_of(record: TaskRunRecord, driver: Driver, timeout: float | None) -> ob
     if record.by_value is not None:
         raise exceptions.ResultLost(str(record.by_value.message))
     left = None if deadline is None else max(0.0, deadline - time.monotonic())
-    value = driver.fetch(record.id, left)
+    value = driver.values.fetch(record.id, left)
     # Dask may have executed the task again, and it did not succeed this time.
     is_other = value is None or isinstance(value, BaseException)
     if is_other and type(value).__name__ != header.kind:
@@ -96,8 +96,8 @@ def _own_exception(
     """Return the task's own exception, with a note on where it was raised."""
     if not header.more.get("has_exception"):
         return open_exception(header)
-    if "exception" not in header.more and driver.holds(record.id):
-        fetched = driver.fetch(record.id, timeout)
+    if "exception" not in header.more and driver.values.holds(record.id):
+        fetched = driver.values.fetch(record.id, timeout)
         error = fetched if isinstance(fetched, BaseException) else open_exception(header)
     else:
         error = open_exception(header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import sys
 import threading
@@ -12,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any, Final, Literal, Self
 
 from dask_taskrunner.backend import Backend
+from dask_taskrunner.connected import Connected
 from dask_taskrunner.dask_backend.backend import DaskBackend
 from dask_taskrunner.dask_backend.connecting import Connection, connect, current_client
 from dask_taskrunner.driver import Driver
@@ -29,12 +31,14 @@ from dask_taskrunner.view.terminal import Title, watching
 FETCH_LIMIT: Final = 256_000_000
 #: How long Ctrl-C waits for the run to end as cancelled.
 _INTERRUPT_PATIENCE: Final = 2.0
+#: How long a runner that nobody closed waits for that.
+_EXIT_PATIENCE: Final = 0.5
 
 #: The runner of the innermost ``with``.
 _surrounding: ContextVar[DaskTaskRunner | None] = ContextVar("dask_taskrunner_runner", default=None)
 
 
-class DaskTaskRunner:
+class DaskTaskRunner(Connected):
     """Runs flows on a Dask cluster.
 
     With none of the first four arguments it uses the current default Dask client where there is
@@ -99,20 +103,18 @@ class DaskTaskRunner:
     ) -> None:
         self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
         self._fetch_limit = fetch_limit
-        starts = (client, address, cluster, cluster_class, cluster_kwargs, adapt_kwargs)
-        if all(option is None for option in starts):
-            client = current_client()
-        self._connection = connect(
+        connection = connect(
             client=client,
             address=address,
             cluster=cluster,
             cluster_class=cluster_class,
             cluster_kwargs=cluster_kwargs,
             adapt_kwargs=adapt_kwargs,
-            client_kwargs=client_kwargs if client is None else None,
+            client_kwargs=client_kwargs,
             performance_report_path=performance_report_path,
             before_processes=check_main_guard,
         )
+        super().__init__(connection)
         self._backend: Backend = DaskBackend(self._connection.client)
         self.last_run: FlowRun | None = None
         self._runs: weakref.WeakSet[FlowRun] = weakref.WeakSet()
@@ -121,34 +123,12 @@ class DaskTaskRunner:
         self._lock = threading.Lock()
         self._tokens: list[Any] = []
         # Also when it is collected, and at interpreter exit.
-        self._finalizer = weakref.finalize(self, _close, self._backend, self._connection)
+        self._finalizer = weakref.finalize(
+            self, _close, self._backend, self._connection, self._going
+        )
+        _close_at_exit(self)
 
     # -- the connection -------------------------------------------------------------------
-
-    @property
-    def client(self) -> Any:
-        """The Dask client in use."""
-        return self._connection.client
-
-    @property
-    def cluster(self) -> Any:
-        """The cluster object, where it is known."""
-        return self._connection.cluster
-
-    @property
-    def address(self) -> str:
-        """The scheduler's address."""
-        return self._connection.address
-
-    @property
-    def dashboard_link(self) -> str:
-        """Where Dask's own dashboard is."""
-        return str(self._connection.client.dashboard_link)
-
-    @property
-    def where(self) -> str:
-        """The cluster, in words."""
-        return self._connection.where
 
     @property
     def closed(self) -> bool:
@@ -308,9 +288,33 @@ def _frames_to_the_user() -> int:
     return level
 
 
-def _close(backend: Backend, connection: Connection) -> None:
+def _close(backend: Backend, connection: Connection, going: weakref.WeakSet[Driver]) -> None:
+    unfinished = [driver for driver in going if not driver.ended.is_set()]
+    for driver in unfinished:
+        driver.cancel("the runner was closed")
+    for driver in unfinished:
+        # Else what closing does to its tasks would be told as failures of theirs.
+        driver.ended.wait(_EXIT_PATIENCE)
     backend.close()
     connection.close()
+
+
+#: The runners that are open, once there has been one.
+_open: weakref.WeakSet[DaskTaskRunner] = weakref.WeakSet()
+
+
+def _close_at_exit(runner: DaskTaskRunner) -> None:
+    if not _open:
+        # What is registered last is called first: Dask has registered its own closing when it was
+        # imported, and would close the cluster under a run that goes on.
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)
+    _open.add(runner)
+
+
+def _close_all() -> None:
+    for runner in list(_open):
+        runner._finalizer()
 
 
 @contextlib.contextmanager

@@ -71,7 +71,9 @@ def connect(
     performance_report_path: str | None = None,
     before_processes: Callable[[], None] = lambda: None,
 ) -> Connection:
-    """Return a connection to the one cluster that is named, else to a new local one.
+    """Return a connection to the one cluster that is named.
+
+    Where none is, to the current client's, else to a new local one.
 
     Parameters
     ----------
@@ -89,7 +91,10 @@ def connect(
     ConnectFailed
         Nobody answers.
     """
-    _check(client, address, cluster, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs)
+    given = (client, address, cluster, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs)
+    _check(*given)
+    if all(option is None for option in given):
+        client = current_client()
     if client is not None:
         connection = Connection(_check_client(client), client.cluster, where=_where(client))
     else:

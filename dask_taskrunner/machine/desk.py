@@ -8,7 +8,8 @@ from __future__ import annotations
 from dask_taskrunner.headers import NOTHING_MORE, Header
 from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.board import Board
-from dask_taskrunner.machine.commands import CallHook, Command, Note
+from dask_taskrunner.machine.commands import CallHook, Command, Finish, Note
+from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.records import Attempt, Plan, TaskRunRecord
 
 
@@ -43,6 +44,20 @@ class Desk:
             n, map_index, record.submission, 0, state, text, "", record.run_number,
             None, None, self.time, "", 0, None, NOTHING_MORE,
         )  # fmt: skip
+
+    def finish(self, header: Header) -> None:
+        """Give the flow run its own state; nothing is sent after that."""
+        self.final = header
+        self.board.drop_plans()
+        self.flow_changed("Running", header)
+        self.commands.append(Finish(header))
+
+    def flow_changed(self, old: str, header: Header) -> None:
+        """Write down a change of the flow run's own state."""
+        self.board.history.append(HistoryEntry(self.time, None, old, header.state, header))
+        if self.plan.has_handlers:
+            before = endings.flow_header(old, None, self.time)
+            self.commands.append(CallHook(None, before, header))
 
     def end(self, record: TaskRunRecord, header: Header) -> None:
         """Give a run its final state."""

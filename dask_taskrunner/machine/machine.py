@@ -21,10 +21,8 @@ from typing import Any
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import (
-    CallHook,
     Command,
     FetchHeader,
-    Finish,
     Release,
     SubmitMany,
 )
@@ -44,6 +42,7 @@ from dask_taskrunner.machine.events import (
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.losses import Losses
 from dask_taskrunner.machine.records import Plan, Running, TaskRunRecord
+from dask_taskrunner.machine.stops import Stops
 from dask_taskrunner.states import Finished
 
 
@@ -61,6 +60,7 @@ class Machine:
         self._desk = Desk(plan)
         self._board = self._desk.board
         self._losses = Losses(self._desk)
+        self._stops = Stops(self._desk)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RunStarted: self._started,
             TaskRunsBegan: self._began,
@@ -69,8 +69,8 @@ class Machine:
             WorkerRemoved: self._losses.worker_removed,
             ValueLost: self._losses.value_lost,
             TimerFired: self._timer_fired,
-            CancelAsked: self._cancel_asked,
-            ClusterLost: self._cluster_lost,
+            CancelAsked: self._stops.cancel_asked,
+            ClusterLost: self._stops.cluster_lost,
         }
 
     # -- reading --------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Machine:
         was_over = desk.final is not None
         self._handlers[type(event)](event)
         if desk.final is None and not self._board.active:
-            self._finish(endings.outcome(self.plan, self._board.records, desk.time))
+            desk.finish(endings.outcome(self.plan, self._board.records, desk.time))
         released, commands = self._board.take_released(), desk.commands
         desk.commands = []
         if was_over:
@@ -125,7 +125,7 @@ class Machine:
     def _started(self, event: RunStarted) -> None:
         self._desk.wall = event.wall - event.at
         self._board.queue_all()
-        self._flow_changed("Pending", endings.flow_header("Running", None, self._desk.time))
+        self._desk.flow_changed("Pending", endings.flow_header("Running", None, self._desk.time))
         self._send_slice()
 
     def _timer_fired(self, event: TimerFired) -> None:
@@ -137,68 +137,9 @@ class Machine:
         if runs := self._board.take_slice(self._desk.time):
             self._desk.commands.append(SubmitMany(runs))
 
-    def _finish(self, header: Header) -> None:
-        self._desk.final = header
-        self._board.drop_plans()
-        self._flow_changed("Running", header)
-        self._desk.commands.append(Finish(header))
-
-    def _flow_changed(self, old: str, header: Header) -> None:
-        time = self._desk.time
-        self.history.append(HistoryEntry(time, None, old, header.state, header))
-        if self.plan.has_handlers:
-            before = endings.flow_header(old, None, time)
-            self._desk.commands.append(CallHook(None, before, header))
-
-    def _cancel_asked(self, event: CancelAsked) -> None:
-        if self.final is not None:
-            return
-        for record in self._board.records.values():
-            if record.header is None:
-                text = event.reason
-                if record.running is not None:
-                    text = f"asked to stop; its code was running on {record.running.worker}"
-                self._desk.end_on_client(record, "Cancelled", text)
-            elif record.phase != "finished":
-                self._board.let_go(record)
-                self._board.finish(record)
-        self._finish(endings.flow_header("Cancelled", event.reason, self._desk.time))
-
-    def _cluster_lost(self, event: ClusterLost) -> None:
-        if self.final is not None:
-            return
-        time = self._desk.time
-        for record in self._board.records.values():
-            record.future = False
-            if record.header is not None:
-                self._board.move(record, "finished")
-                continue
-            before = record.shown
-            text = f"not known: {event.text}; {endings.last_heard(record)}"
-            record.running = None
-            record.retry_header = self._desk.made(record, "Pending", text)
-            self._board.move(record, "paused")
-            self._board.show(record, before, time, record.retry_header)
-        text = f"the cluster was lost at {endings.clock(time)}: {event.text}"
-        self._finish(endings.flow_header("Crashed", text, time))
-
     def give_up(self, at: float, text: str) -> list[Command]:
-        """End a run that an error of this package has broken, and return what is left to do.
-
-        No rule is relied upon any more, and no counter: one of them may be what is broken.
-        """
-        desk = self._desk
-        desk.now = at
-        for record in self._board.records.values():
-            if record.header is None:
-                before = record.shown
-                record.left_running, record.running = record.running, None
-                record.header = desk.made(record, "Cancelled", text)
-                record.phase = "finished"
-                self._board.show(record, before, desk.time, record.header)
-        desk.commands = []
-        self._finish(endings.flow_header("Crashed", text, desk.time))
-        return desk.commands
+        """End a run that an error of this package has broken, and return what is left to do."""
+        return self._stops.give_up(at, text)
 
     # -- news of executions ---------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def test_return_tasks_are_kept_besides(finish):
 )
 def test_keep_says_what_is_held_after_the_end(finish, keep, held):
     run = finish(chain(), keep=keep)
-    assert {slug for slug, id in run._plan.ids.items() if run._driver.holds(id)} == held
+    assert {slug for slug, id in run._plan.ids.items() if run._driver.values.holds(id)} == held
 
 
 def test_a_small_result_outlives_its_future(finish):

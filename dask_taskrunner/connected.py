@@ -1,0 +1,39 @@
+"""What a runner says of its connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dask_taskrunner.dask_backend.connecting import Connection
+
+
+class Connected:
+    """The half of :class:`~dask_taskrunner.runner.DaskTaskRunner` that only looks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def client(self) -> Any:
+        """The Dask client in use."""
+        return self._connection.client
+
+    @property
+    def cluster(self) -> Any:
+        """The cluster object, where it is known."""
+        return self._connection.cluster
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return self._connection.address
+
+    @property
+    def dashboard_link(self) -> str:
+        """Where Dask's own dashboard is."""
+        return str(self._connection.client.dashboard_link)
+
+    @property
+    def where(self) -> str:
+        """The cluster, in words."""
+        return self._connection.where

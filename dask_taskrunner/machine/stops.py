@@ -1,0 +1,68 @@
+"""How a flow run is stopped from outside: cancelled, without its cluster, or broken by an error."""
+
+from __future__ import annotations
+
+from dask_taskrunner.machine import endings
+from dask_taskrunner.machine.commands import Command
+from dask_taskrunner.machine.desk import Desk
+from dask_taskrunner.machine.events import CancelAsked, ClusterLost
+
+
+class Stops:
+    """The rules about stops, over one flow run's desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._board = desk.board
+
+    def cancel_asked(self, event: CancelAsked) -> None:
+        """Cancel every unfinished task run in one step; nothing is sent afterwards."""
+        if self._desk.final is not None:
+            return
+        for record in self._board.records.values():
+            if record.header is None:
+                text = event.reason
+                if record.running is not None:
+                    text = f"asked to stop; its code was running on {record.running.worker}"
+                self._desk.end_on_client(record, "Cancelled", text)
+            elif record.phase != "finished":
+                self._board.let_go(record)
+                self._board.finish(record)
+        self._desk.finish(endings.flow_header("Cancelled", event.reason, self._desk.time))
+
+    def cluster_lost(self, event: ClusterLost) -> None:
+        """Keep what had finished; of the rest nothing is known."""
+        if self._desk.final is not None:
+            return
+        time = self._desk.time
+        for record in self._board.records.values():
+            record.future = False
+            if record.header is not None:
+                self._board.move(record, "finished")
+                continue
+            before = record.shown
+            text = f"not known: {event.text}; {endings.last_heard(record)}"
+            record.running = None
+            record.retry_header = self._desk.made(record, "Pending", text)
+            self._board.move(record, "paused")
+            self._board.show(record, before, time, record.retry_header)
+        text = f"the cluster was lost at {endings.clock(time)}: {event.text}"
+        self._desk.finish(endings.flow_header("Crashed", text, time))
+
+    def give_up(self, at: float, text: str) -> list[Command]:
+        """End a run that an error of this package has broken, and return what is left to do.
+
+        No rule is relied upon any more, and no counter: one of them may be what is broken.
+        """
+        desk = self._desk
+        desk.now = at
+        for record in self._board.records.values():
+            if record.header is None:
+                before = record.shown
+                record.left_running, record.running = record.running, None
+                record.header = desk.made(record, "Cancelled", text)
+                record.phase = "finished"
+                self._board.show(record, before, desk.time, record.header)
+        desk.commands = []
+        desk.finish(endings.flow_header("Crashed", text, desk.time))
+        return desk.commands

@@ -1,0 +1,46 @@
+"""Where a flow run's results can be had: on the cluster, or here once they were fetched."""
+
+from __future__ import annotations
+
+from dask_taskrunner.backend import Channel
+from dask_taskrunner.exceptions import ResultReleased, RunError, describe
+from dask_taskrunner.headers import TaskRunId
+
+
+class Values:
+    """The results of one flow run.
+
+    Parameters
+    ----------
+    channel : Channel
+        Where those are fetched from that are not here.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._fetched: dict[TaskRunId, object] = {}
+        #: Why a value was not fetched while there was a cluster.
+        self._left_behind: dict[TaskRunId, str] = {}
+
+    def holds(self, id: TaskRunId) -> bool:
+        """Return whether a task run's value can be fetched."""
+        return id in self._fetched or self._channel.holds(id)
+
+    def fetch(self, id: TaskRunId, timeout: float | None) -> object:
+        """Return a value, as :meth:`~dask_taskrunner.backend.Channel.fetch` does."""
+        if id in self._left_behind:
+            raise ResultReleased(self._left_behind[id])
+        if id in self._fetched:
+            return self._fetched[id]
+        return self._channel.fetch(id, timeout)
+
+    def keep(self, id: TaskRunId, timeout: float) -> None:
+        """Fetch a value while there is a cluster to fetch it from; a failure is told when asked."""
+        try:
+            self._fetched[id] = self._channel.fetch(id, timeout)
+        except (RunError, TimeoutError) as error:
+            self.leave(id, describe(error))
+
+    def leave(self, id: TaskRunId, why: str) -> None:
+        """Remember why a value was not fetched."""
+        self._left_behind[id] = why
