@@ -7,6 +7,7 @@ values, which msgpack takes as it is.
 
 from __future__ import annotations
 
+import math
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,10 +26,12 @@ _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 _SMALL_BYTES: Final = 512
 #: A pickled exception up to this size rides in the header, so that the client can raise it.
 _EXCEPTION_BYTES: Final = 4096
-#: What is kept of a long traceback: its beginning and its end.
-_TRACEBACK_HEAD: Final = 4096
-_TRACEBACK_TAIL: Final = 6144
-_MESSAGE_CHARACTERS: Final = 2000
+#: What is kept of a long traceback.
+_TRACEBACK_BYTES: Final = 10_240
+_TEXT_BYTES: Final = 2000
+#: A header takes at most so many bytes on the wire, of which its own fields take some.
+_MESSAGE_BYTES: Final = 16_000
+_FIELD_BYTES: Final = 400
 
 
 class Header(NamedTuple):
@@ -111,8 +114,13 @@ class Header(NamedTuple):
         return self.is_complete or issubclass(self.state_class, Failed)
 
     def to_wire(self) -> list[Any]:
-        """Return the header as msgpack takes it."""
-        return list(self)
+        """Return the header as msgpack takes it: plain values, and text that is UTF-8."""
+        values: list[Any] = list(self)
+        if self.message is not None:
+            values[5] = _sendable(self.message)
+        if self.more:
+            values[14] = _sendable(self.more)
+        return values
 
     @classmethod
     def from_wire(cls, values: Sequence[Any]) -> Header:
@@ -135,7 +143,7 @@ def small_result(value: object) -> bytes | None:
     Plain means None, bool, int, float, complex, str, bytes, and tuples, lists and dicts of
     them; small, that the pickle has at most 512 bytes.
     """
-    if not _is_plain(value, 64):
+    if not _is_plain(value, _SMALL_BYTES + 1):
         return None
     data = pickle.dumps(value, protocol=5)
     return data if len(data) <= _SMALL_BYTES else None
@@ -153,8 +161,8 @@ def _is_plain(value: object, budget: int) -> int:
         parts = list(value)  # type: ignore[call-overload]
     else:
         return 0
-    # An element takes two bytes of a pickle at least, so a long container is not looked through.
-    if len(parts) > _SMALL_BYTES // 2:
+    # An element takes a byte of a pickle at least, so a long container is not looked through.
+    if len(parts) > _SMALL_BYTES:
         return 0
     for part in parts:
         budget = _is_plain(part, budget - 1) if budget > 1 else 0
@@ -172,23 +180,28 @@ def describe(state: State) -> Mapping[str, Any]:
         # As stored: a time is epoch seconds there, and nobody looks at it here.
         fields = state.fields()
         for name in ("delay", "scheduled_time", "last_run_number"):
-            if fields.get(name) is not None:
-                more[name] = fields[name]
+            value = fields.get(name)
+            # A state handler may have made the state, of anything.
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                more[name] = value
     return more or NOTHING_MORE
 
 
 def _describe_failure(state: Failed, more: dict[str, Any]) -> None:
     if state.inputs:
         more["inputs"] = dict(state.inputs)
-    if state.traceback:
-        more["traceback"] = shorten_traceback(state.traceback)
     if state.root_cause is not None:
-        more["root_cause"] = list(state.root_cause)
+        more["root_cause"] = [shorten_message(text) for text in state.root_cause]
     if state.exception is not None:
         more["type"] = type_name(state.exception)
         more["has_exception"] = True
+    room = _MESSAGE_BYTES - _FIELD_BYTES - _size(shorten_message(state.message)) - _size(more)
+    if state.traceback:
+        more["traceback"] = shorten_traceback(state.traceback, room)
+        room -= _size(more["traceback"])
+    if state.exception is not None:
         data = pickled_exception(state.exception)
-        if data is not None and len(data) <= _EXCEPTION_BYTES:
+        if data is not None and len(data) <= min(_EXCEPTION_BYTES, room):
             more["exception"] = data
 
 
@@ -218,18 +231,60 @@ def pickled_exception(exception: BaseException) -> bytes | None:
     return None
 
 
-def shorten_traceback(text: str) -> str:
-    """Return a traceback text cut in its middle to 10 kB."""
-    if len(text) <= _TRACEBACK_HEAD + _TRACEBACK_TAIL:
+def shorten_traceback(text: str, room: int = _TRACEBACK_BYTES) -> str:
+    """Return a traceback text cut in its middle to 10 kB, or to less where there is no room."""
+    room = min(room, _TRACEBACK_BYTES)
+    data = _encoded(text)
+    if len(data) <= room:
         return text
-    return f"{text[:_TRACEBACK_HEAD]}\n  [... cut ...]\n{text[-_TRACEBACK_TAIL:]}"
+    # Of ten parts the first four, where the user's code begins, and the last six.
+    head = room * 2 // 5
+    tail = data[head - room :].decode(errors="ignore")
+    return f"{data[:head].decode(errors='ignore')}\n  [... cut ...]\n{tail}"
 
 
-def shorten_message(text: str | None) -> str | None:
-    """Return a message cut to 2,000 characters."""
-    if text is None or len(text) <= _MESSAGE_CHARACTERS:
+def shorten_message(message: object) -> str | None:
+    """Return a message cut to 2 kB; what a task gave for one may be anything."""
+    if message is None:
+        return None
+    text = message if isinstance(message, str) else _as_text(message)
+    data = _encoded(text)
+    if len(data) <= _TEXT_BYTES:
         return text
-    return f"{text[:_MESSAGE_CHARACTERS]}..."
+    return f"{data[:_TEXT_BYTES].decode(errors='ignore')}..."
+
+
+def _as_text(value: object) -> str:
+    try:
+        return str(value)
+    except BaseException:  # noqa: BLE001 (a user's class may do anything)
+        return f"(a {type(value).__name__})"
+
+
+def _encoded(text: str) -> bytes:
+    # File names may hold what is no text; in msgpack it would break the worker's connection.
+    return text.encode(errors="backslashreplace")
+
+
+def _sendable(value: object) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else _encoded(value).decode()
+    if isinstance(value, Mapping):
+        return {_sendable(key): _sendable(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_sendable(part) for part in value]
+    if value is None or isinstance(value, (bool, int, float, bytes)):
+        return value
+    return _as_text(value)
+
+
+def _size(value: object) -> int:
+    """Return about how many bytes a part of a header takes."""
+    if isinstance(value, Mapping):
+        return sum(_size(key) + _size(part) for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return sum(map(_size, value))
+    return len(_encoded(value)) + 5 if isinstance(value, str) else 9
 
 
 def to_state(header: Header, slug: str) -> State:

@@ -167,3 +167,35 @@ def test_a_clean_run_leaves_few_entries_in_the_history() -> None:
         (None, "Running", "Success"),
     ]
     assert story.machine.history[-2].at == WALL
+
+
+def test_each_death_under_one_submission_is_an_attempt() -> None:
+    # On a foreign cluster Dask starts it again by itself a few times.
+    story = Story({0: ()})
+    story.starts()
+    story.begins(0, "w1")
+    story.removes("w1", [0])
+    story.begins(0, "w2")
+    story.loses(0, worker="w2", starts=2)
+    assert story.outcomes(0) == ["worker-lost", "worker-lost"]
+
+
+def test_a_body_that_was_left_running_ends_with_its_own_worker_and_its_own_header_only() -> None:
+    story = Story({0: (), 1: ()})
+    story.starts()
+    execution = story.begins(0, "w2")
+    story.loses(0, "cancelled")
+    story.removes("w1")
+    story.ends(0, "Failed", worker="w1")
+    assert story.outcomes(0) == ["failed", "running"]
+    story.ends(0, execution=execution, worker="w2")
+    assert story.outcomes(0) == ["failed", "success"]
+
+
+def test_a_run_was_queued_when_it_was_sent_for_the_first_time() -> None:
+    story = Story({0: ()})
+    story.now = 1.0
+    story.starts()
+    story.ends(0, "Retrying")
+    story.wakes(20.0)
+    assert story.record(0).queued_at == WALL + 1

@@ -172,6 +172,16 @@ def test_an_upstreams_error_of_which_nobody_is_known_to_be_guilty_is_paid_by_the
     assert story.record(1).header.message == "its data was lost once: who knows"
 
 
+def test_an_upstreams_error_where_that_was_told_by_value_is_paid_by_the_run() -> None:
+    story = Story({0: (), 1: (0,)}, max_crash_retries=0)
+    story.starts()
+    story.ends(0, big=True)
+    story.loses_value(0)
+    assert sent(story.wakes()) == [(1, 2)]
+    story.loses(1, "upstream", culprit=0)
+    assert story.states() == ["Success", "Crashed"]
+
+
 def test_the_clients_own_states_are_reported_to_handlers_from_what_was_shown() -> None:
     story = Story({0: (), 1: ()}, handlers=True)
     story.starts()

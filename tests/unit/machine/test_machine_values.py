@@ -280,6 +280,27 @@ def test_a_late_execution_of_what_has_been_let_go_loses_nothing() -> None:
     assert story.outcomes(0) == ["success", "re-executed"]
 
 
+def test_a_late_execution_of_an_older_submission_loses_no_newer_value() -> None:
+    story = Story({0: (), 1: (0,)})
+    story.starts()
+    story.ends(0, big=True)
+    story.loses_value(0)
+    story.wakes()
+    story.ends(0, big=True)
+    story.ends(0, "Failed", submission=1)
+    assert story.phases() == "fs"
+    assert story.outcomes(0) == ["success", "re-executed", "re-executed"]
+
+
+def test_a_value_lost_after_the_end_is_not_made_again() -> None:
+    story = Story({0: ()}, kept={0})
+    story.starts()
+    story.ends(0, big=True)
+    story.loses_value(0)
+    assert story.phases() == "f"
+    assert story.held() == {0}
+
+
 def test_a_second_execution_after_the_end_is_an_attempt_and_nothing_more() -> None:
     story = Story({0: ()}, kept={0})
     story.starts()
