@@ -12,7 +12,7 @@ from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.hook_thread import HookThread
-from dask_taskrunner.planning import FlowPlan, plan_flow
+from dask_taskrunner.planning import FlowPlan, check_context, plan_flow
 
 #: Which results stay on the cluster after a run.
 Keep: TypeAlias = Literal["reference", "all", "none"]
@@ -45,7 +45,9 @@ def launch(
     check(plan)
     run_id = uuid.uuid4().hex[:8]
     run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
-    spec = FlowSpec(run_id, plan.definitions, _context(run, context), plan.specs)
+    entries = _context(run, context)
+    check_context(entries)
+    spec = FlowSpec(run_id, plan.definitions, entries, plan.specs)
     hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
     driver = Driver(plan.machine, spec, backend, hooks, run.listener)
     run.attach(driver)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from dask_taskrunner.backend import RunSpec
-from dask_taskrunner.exceptions import UnpicklableArgument
+from dask_taskrunner.exceptions import UnpicklableArgument, describe
 from dask_taskrunner.graph.arguments import replace
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.parameters import Parameter
@@ -137,6 +137,32 @@ def _planned_run(
         nbytes=len(spec.arguments),
         has_handlers=bool(definition.state_handlers),
     )
+
+
+def check_context(context: Mapping[str, Any]) -> None:
+    """Find out, before anything is sent, whether the entries of a context can be.
+
+    Raises
+    ------
+    UnpicklableArgument
+        One cannot; the error names it.
+    """
+    parameters = context.get("parameters", {})
+    named = {f"parameter {name!r}": (name, value) for name, value in parameters.items()}
+    named |= {
+        f"the context's {name!r}": (name, value)
+        for name, value in context.items()
+        if value is not parameters
+    }
+    for what, (name, value) in named.items():
+        try:
+            pickle.dumps(value, protocol=5)
+        except Exception as error:
+            raise UnpicklableArgument(
+                f"{what} cannot be pickled: {describe(error)}. Every task run finds it in its "
+                "context, so it must be something that can be sent.",
+                argument=name,
+            ) from error
 
 
 def _workers(workers: Any) -> tuple[str, ...] | None:
