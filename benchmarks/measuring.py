@@ -24,7 +24,7 @@ def cluster(n_workers: int = 2) -> Iterator[Client]:
     """A local cluster of worker processes with one thread each, warm."""
     with (
         LocalCluster(
-            n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=51
         ) as started,
         Client(started) as client,
     ):

@@ -202,7 +202,8 @@ def _local_options(given: Mapping[str, Any]) -> dict[str, Any]:
         # A port of its own: 8787 may be taken, and Dask would warn about that.
         "dashboard_address": ":0",
         # Dask logs every lost worker in the client's process; the flow run's notes say it.
-        "silence_logs": logging.CRITICAL,
+        # Above CRITICAL, for so it logs each message to a client that has gone.
+        "silence_logs": logging.CRITICAL + 1,
         **given,
     }
     # Each death comes to us, who count it: Dask would start the task again, without a word.
