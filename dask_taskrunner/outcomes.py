@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
 from collections.abc import Mapping
@@ -96,11 +97,12 @@ def _own_exception(
     """Return the task's own exception, with a note on where it was raised."""
     if not header.more.get("has_exception"):
         return open_exception(header)
+    error = open_exception(header)
     if "exception" not in header.more and driver.values.holds(record.id):
-        fetched = driver.values.fetch(record.id, timeout)
-        error = fetched if isinstance(fetched, BaseException) else open_exception(header)
-    else:
-        error = open_exception(header)
+        # Where it is gone after all, its type and text must do.
+        with contextlib.suppress(exceptions.RunError):
+            fetched = driver.values.fetch(record.id, timeout)
+            error = fetched if isinstance(fetched, BaseException) else error
     where = [record.plan.slug]
     if record.values:
         where.append(f"attempt {len(record.values)} of {max_attempts}")

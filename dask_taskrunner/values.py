@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dask_taskrunner.backend import Channel
-from dask_taskrunner.exceptions import ResultReleased, RunError, describe
+from dask_taskrunner.exceptions import ResultReleased, describe
 from dask_taskrunner.headers import TaskRunId
 
 
@@ -38,7 +38,8 @@ class Values:
         """Fetch a value while there is a cluster to fetch it from; a failure is told when asked."""
         try:
             self._fetched[id] = self._channel.fetch(id, timeout)
-        except (RunError, TimeoutError) as error:
+        except Exception as error:
+            # Whatever a cluster that is about to end comes up with: the other values count.
             self.leave(id, describe(error))
 
     def leave(self, id: TaskRunId, why: str) -> None:

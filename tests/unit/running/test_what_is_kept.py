@@ -108,6 +108,25 @@ def test_results_are_fetched_before_the_cluster_ends_smallest_first(finish, back
     assert backend.channels == {}
 
 
+def test_one_result_that_breaks_at_the_close_keeps_no_other_from_being_fetched(
+    finish, backend, monkeypatch
+):
+    run = finish(make(large, large))
+    (channel,) = backend.channels.values()
+    fetch = channel.fetch
+
+    def broken(id, timeout):
+        if id == (0, -1):
+            raise OSError("the connection ended")
+        return fetch(id, timeout)
+
+    monkeypatch.setattr(channel, "fetch", broken)
+    run.keep_results(10**9)
+    assert run["large-2"].result() == LARGE
+    with pytest.raises(exceptions.ResultReleased, match="OSError: the connection ended"):
+        run["large"].result()
+
+
 def test_a_result_that_cannot_be_fetched_at_the_close_is_told_when_asked_for(finish, backend):
     run = finish(make(large))
     (channel,) = backend.channels.values()
