@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -60,11 +61,14 @@ class ForeignCluster:
 
     def start_scheduler(self, *, has_package=True) -> None:
         self._start("scheduler", has_package, "--port", "0", "--no-dashboard")
-        assert eventually(self._file.exists), "no scheduler"
+        self.address = eventually(self._read_address)
+        assert self.address, "no scheduler"
 
-        import json
-
-        self.address = eventually(lambda: json.loads(self._file.read_text())["address"])
+    def _read_address(self) -> str:
+        # It is there before it is written.
+        with suppress(OSError, ValueError):
+            return json.loads(self._file.read_text())["address"]
+        return ""
 
     def start_worker(self, name, *, has_package=True) -> None:
         self._start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
 import subprocess
 import sys
@@ -78,7 +79,9 @@ def test_a_flow_that_fails_says_so_and_exits_with_one(flow_file):
 
 def test_an_address_where_nobody_answers_is_told_in_one_line():
     target = "dask_taskrunner.examples.census:census"
-    done = command("run", target, "--address", "tcp://127.0.0.1:1")
+    # Dask's own setting of how long to try; 30 s by default.
+    patience = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s"}
+    done = command("run", target, "--address", "tcp://127.0.0.1:1", env={**os.environ, **patience})
     assert done.returncode == cli.CLUSTER
     assert "tcp://127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
@@ -96,8 +99,6 @@ def test_an_interrupt_ends_the_command_with_130(flow_file, tmp_path):
         deadline = time.monotonic() + 60
         while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        import os
-
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == cli.INTERRUPTED

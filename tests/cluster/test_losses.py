@@ -56,7 +56,6 @@ def test_a_worker_killed_mid_task_costs_an_attempt_and_no_retry(runner, marks):
     run = runner.start(flow)
     # "Running" is what the worker reported: a death after that is this task's.
     assert eventually(lambda: run["long"].state.is_running())
-    eventually(lambda: marks.count("short") == 5)
     kill(marks.pids("long")[0])
     assert run.wait().state.is_successful()
     lost, won = run["long"].attempts
