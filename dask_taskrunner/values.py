@@ -38,8 +38,7 @@ class Values:
         """Fetch a value while there is a cluster to fetch it from; a failure is told when asked."""
         try:
             self._fetched[id] = self._channel.fetch(id, timeout)
-        except Exception as error:
-            # Whatever a cluster that is about to end comes up with: the other values count.
+        except Exception as error:  # noqa: BLE001 (whatever it is, the other values count)
             self.leave(id, describe(error))
 
     def leave(self, id: TaskRunId, why: str) -> None:

@@ -1,0 +1,509 @@
+"""What every backend promises: the fake, on which flow runs are tested, and Dask.
+
+See :mod:`dask_taskrunner.backend`. A test here knows neither of the two.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cloudpickle
+import pytest
+from fakes.fake_backend import FakeBackend, FakeChannel
+from fakes.gates import eventually
+
+from dask_taskrunner import Flow, context, exceptions, signals, task, triggers
+from dask_taskrunner.backend import Backend, FlowSpec
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.commands import Submission
+from dask_taskrunner.machine.events import (
+    Event,
+    Loss,
+    TaskRunEnded,
+    TaskRunLost,
+    TaskRunsBegan,
+    ValueLost,
+)
+from dask_taskrunner.planning import FlowPlan, plan_flow
+
+#: What takes longer has failed.
+PATIENCE = 20.0
+LARGE = "x" * 10_000
+
+
+@task
+def give(value):
+    return value
+
+
+@task
+def add(x, y):
+    return x + y
+
+
+@task
+def fails(x=0):
+    raise KeyError("no")
+
+
+@task(max_retries=1, retry_delay=3)
+def retries():
+    if context.task_run_number == 1:
+        raise ValueError("not yet")
+    return context.attempt
+
+
+@task(trigger=triggers.all_finished)
+def look(x):
+    return repr(x)
+
+
+@task
+def pauses():
+    raise signals.PAUSE("wait")
+
+
+@task
+def runs_for(seconds):
+    time.sleep(seconds)  # of a body that is to be reported as running
+
+
+@task
+def look_at_context():
+    return [context.region, context.slug, context.attempt, context.task_run_number]
+
+
+class Run:
+    """A flow run without a machine: the test sends what it likes, and takes in what comes."""
+
+    def __init__(self, backend: Backend, flow: Flow) -> None:
+        self.plan: FlowPlan = plan_flow(flow, {}, task_defaults={}, keep="all", return_tasks=None)
+        self.news: queue.Queue[Event] = queue.Queue()
+        spec = FlowSpec(
+            f"{time.monotonic_ns() % 16**8:08x}", self.plan.definitions, {"region": "eu"},
+            self.plan.specs,
+        )  # fmt: skip
+        self.channel = backend.open_run(spec, self.news.put)
+        self.headers: dict[tuple[str, int], Header] = {}
+        self.began: list[TaskRunsBegan] = []
+
+    def id(self, slug: str) -> TaskRunId:
+        return self.plan.ids[slug]
+
+    def submission(
+        self, slug: str, number: int = 1, *, run_number: int = 1, **upstream: int | Header
+    ) -> Submission:
+        """Return a submission; upstream runs are named, else behind their first submission."""
+        run = self.plan.machine.runs[self.id(slug)[0]]
+        slugs = self.plan.specs[self.id(slug)].upstream_slugs
+        sources = tuple(upstream.get(source.replace("-", "_"), 1) for source in slugs)
+        return Submission(run.id, number, run_number, number, run.upstream, sources)
+
+    def send(self, *slugs: str) -> None:
+        self.channel.submit([self.submission(slug) for slug in slugs])
+
+    def hear(self, slug: str, submission: int = 1) -> Header:
+        """Wait for the news of an execution's end."""
+        while (slug, submission) not in self.headers:
+            event = self.news.get(timeout=PATIENCE)
+            if isinstance(event, TaskRunsBegan):
+                self.began.append(event)
+            elif isinstance(event, TaskRunEnded) and event.header is not None:
+                assert (event.id, event.submission) == (event.header.id, event.header.submission)
+                name = self.plan.specs[event.id].slug
+                self.headers[name, event.submission] = event.header
+        return self.headers[slug, submission]
+
+    def fetch(self, slug: str, timeout: float | None = PATIENCE) -> Any:
+        return self.channel.fetch(self.id(slug), timeout)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def by_value(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Send what this module defines by value: a worker does not have it."""
+    cloudpickle.register_pickle_by_value(request.module)
+    yield
+    cloudpickle.unregister_pickle_by_value(request.module)
+
+
+@pytest.fixture(params=["fake", pytest.param("dask", marks=pytest.mark.cluster)])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    if request.param == "fake":
+        fake = FakeBackend()
+        fake.install(monkeypatch)
+        yield fake
+        fake.close()
+        return
+    from dask_taskrunner.dask_backend.backend import DaskBackend
+
+    dask = DaskBackend(request.getfixturevalue("client"))
+    yield dask
+    dask.close()
+
+
+@pytest.fixture
+def open_run(backend: Backend) -> Iterator[Callable[[Flow], Run]]:
+    runs: list[Run] = []
+
+    def open_run(flow: Flow) -> Run:
+        runs.append(Run(backend, flow))
+        return runs[-1]
+
+    yield open_run
+    for run in runs:
+        run.channel.close()
+
+
+@pytest.fixture
+def cancel(request: pytest.FixtureRequest) -> Callable[[Run, str], None]:
+    """Return how somebody else cancels a task run's future."""
+
+    def cancel(run: Run, slug: str) -> None:
+        channel: Any = run.channel
+        if isinstance(channel, FakeChannel):
+            channel.lose(run.id(slug), Loss("cancelled", "by somebody"))
+            return
+        from distributed import Client, Future
+
+        address = request.getfixturevalue("cluster").scheduler_address
+        with Client(address, set_as_default=False) as other:
+            key = channel._key(run.id(slug), 1)
+            other.cancel([Future(key, client=other)], force=True)
+
+    return cancel
+
+
+OpenRun = Callable[[Flow], Run]
+
+
+class TestBackend:
+    """One class for all backends."""
+
+    # -- submit ---------------------------------------------------------------------------
+
+    def test_each_run_stands_behind_its_upstream_runs_and_is_heard_of(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            add(give(1), give(2))
+        run = open_run(flow)
+        run.send("give", "give-2", "add")
+        header = run.hear("add")
+        assert (header.state, header.submission, header.run_number) == ("Success", 1, 1)
+        assert header.worker
+        assert header.started is not None
+        assert header.seconds is not None
+        assert run.fetch("add") == 3
+
+    def test_what_is_sent_later_finds_what_was_sent_before(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            add(give(LARGE), "y")
+        run = open_run(flow)
+        run.send("give")
+        run.hear("give")
+        run.send("add")
+        run.hear("add")
+        assert run.fetch("add") == LARGE + "y"
+
+    def test_a_large_result_stays_and_its_header_says_what_it_is(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(LARGE)
+        run = open_run(flow)
+        run.send("give")
+        header = run.hear("give")
+        assert (header.kind, header.small) == ("str", None)
+        assert header.nbytes > 10_000
+        assert run.fetch("give") == LARGE
+
+    def test_a_failure_is_a_state_that_readers_see(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            failed = fails()
+            look(failed)
+            add(failed, 1)
+        run = open_run(flow)
+        run.send("fails", "look", "add")
+        assert run.hear("fails").state == "Failed"
+        assert run.hear("add").state == "TriggerFailed"
+        assert run.hear("look").state == "Success"
+        assert isinstance(run.fetch("fails"), KeyError)
+        assert run.fetch("look").startswith("MissingResult('fails'")
+
+    def test_what_stands_behind_an_unfinished_run_says_so_and_runs_nothing(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            look(retries())
+            look(pauses())
+        run = open_run(flow)
+        run.send("retries", "look", "pauses", "look-2")
+        retrying = run.hear("retries")
+        assert (retrying.state, retrying.more["delay"]) == ("Retrying", 3.0)
+        for slug, source in (("look", "retries"), ("look-2", "pauses")):
+            header = run.hear(slug)
+            assert (header.state, header.started) == ("Pending", None)
+            assert tuple(header.more["waits_for"]) == run.id(source)
+        assert run.hear("pauses").state == "Paused"
+
+    def test_a_run_is_sent_again_under_a_new_number(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            look(retries())
+        run = open_run(flow)
+        run.send("retries", "look")
+        run.hear("look")
+        run.channel.release([run.id("retries"), run.id("look")])
+        again = run.submission("retries", 2, run_number=2)
+        run.channel.submit([again, run.submission("look", 2, retries=2)])
+        header = run.hear("retries", 2)
+        assert (header.state, header.submission, header.run_number) == ("Success", 2, 2)
+        run.hear("look", 2)
+        assert run.fetch("look") == "2"
+
+    def test_a_state_may_come_by_value(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            add(give("left out"), give(LARGE))
+            look(fails())
+        run = open_run(flow)
+        # The client's own word, and one that came with a header.
+        made = Header(
+            *run.id("fails"), 1, 0, "Crashed", "its worker died", "", 1, None, None, 0.0, "", 0,
+            None, {},
+        )  # fmt: skip
+        run.send("give-2")
+        run.channel.submit([run.submission("look", fails=made)])
+        run.hear("look")
+        assert 'Crashed("its worker died")' in run.fetch("look")
+        run.send("give")
+        small = run.hear("give")
+        run.channel.release([run.id("give")])
+        run.channel.submit([run.submission("add", give=small)])
+        run.hear("add")
+        assert run.fetch("add") == "left out" + LARGE
+
+    def test_the_context_is_there(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            look_at_context()
+        run = open_run(flow)
+        run.channel.submit([run.submission("look_at_context", 3, run_number=2)])
+        run.hear("look_at_context", 3)
+        assert run.fetch("look_at_context") == ["eu", "look_at_context", 3, 2]
+
+    def test_a_body_that_runs_for_a_while_is_reported(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            runs_for(0.5)
+        run = open_run(flow)
+        run.send("runs_for")
+        header = run.hear("runs_for")
+        (report,) = run.began
+        (body,) = report.bodies
+        assert report.worker == header.worker
+        assert (body.id, body.submission) == (run.id("runs_for"), 1)
+        assert body.execution == header.execution
+        assert body.started == header.started
+
+    # -- release, holds -------------------------------------------------------------------
+
+    def test_what_was_sent_is_held_until_it_is_released(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(LARGE)
+            give(2)
+        run = open_run(flow)
+        assert not run.channel.holds(run.id("give"))
+        run.send("give", "give-2")
+        assert run.channel.holds(run.id("give"))
+        run.hear("give")
+        assert run.channel.holds(run.id("give"))
+        run.channel.release([run.id("give")])
+        assert not run.channel.holds(run.id("give"))
+        assert run.channel.holds(run.id("give-2"))
+        with pytest.raises(exceptions.ResultReleased, match=r"return_tasks=\['give'\]"):
+            run.fetch("give")
+
+    def test_releasing_what_is_not_held_is_nothing(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(1)
+        run = open_run(flow)
+        run.channel.release([run.id("give")])
+        run.send("give")
+        run.channel.release([run.id("give"), run.id("give")])
+
+    def test_a_released_input_is_there_for_what_was_sent_behind_it(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            slow = runs_for(0.2)
+            add(give(LARGE), "y", upstream_tasks=[slow])
+        run = open_run(flow)
+        run.send("runs_for", "give", "add")
+        run.hear("give")
+        run.channel.release([run.id("give")])
+        run.hear("add")
+        assert run.fetch("add") == LARGE + "y"
+
+    def test_what_has_not_begun_and_is_released_never_begins(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            slow = runs_for(0.3)
+            look(slow)
+            give(1, upstream_tasks=[slow])
+        run = open_run(flow)
+        run.send("runs_for", "look", "give")
+        run.channel.release([run.id("look")])
+        run.hear("give")
+        run.channel.submit([run.submission("look", 2)])
+        run.hear("look", 2)
+        assert ("look", 1) not in run.headers
+
+    # -- fetch ----------------------------------------------------------------------------
+
+    def test_a_value_that_does_not_come_in_time_is_a_timeout(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            runs_for(0.3)
+        run = open_run(flow)
+        run.send("runs_for")
+        with pytest.raises(TimeoutError):
+            run.fetch("runs_for", 0.01)
+        assert run.fetch("runs_for") is None
+
+    def test_a_value_that_cannot_be_sent_says_so(self, open_run: OpenRun):
+        @task
+        def makes_a_lock():
+            import threading
+
+            return threading.Lock()
+
+        with Flow("etl") as flow:
+            makes_a_lock()
+        run = open_run(flow)
+        run.send("makes_a_lock")
+        assert run.hear("makes_a_lock").state == "Success"
+        with pytest.raises(exceptions.ResultNotSerializable, match="makes_a_lock, a lock"):
+            run.fetch("makes_a_lock")
+
+    # -- fetch_header, sweep --------------------------------------------------------------
+
+    def test_a_header_can_be_asked_for_and_is_the_same(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(LARGE)
+        run = open_run(flow)
+        run.send("give")
+        first = run.hear("give")
+        del run.headers["give", 1]
+        run.channel.fetch_header(run.id("give"), 1)
+        assert run.hear("give") == first
+
+    def test_a_header_of_what_is_not_held_so_is_not_fetched(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(1)
+            give(2)
+        run = open_run(flow)
+        run.channel.fetch_header(run.id("give"), 1)
+        run.send("give", "give-2")
+        run.hear("give")
+        run.hear("give-2")
+        run.headers.clear()
+        run.channel.fetch_header(run.id("give"), 7)
+        run.channel.fetch_header(run.id("give-2"), 1)
+        run.hear("give-2")
+        assert ("give", 1) not in run.headers
+
+    def test_a_sweep_finds_nothing_where_all_is_well(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(LARGE)
+            runs_for(0.2)
+        run = open_run(flow)
+        assert run.channel.sweep(lambda _: True) == []
+        run.send("give", "runs_for")
+        run.hear("give")
+        assert run.channel.sweep(lambda awaited: awaited != run.id("give")) == []
+        run.hear("runs_for")
+
+    def test_a_sweep_finds_what_has_finished_without_a_word(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(1)
+            give(2)
+        run = open_run(flow)
+        run.send("give", "give-2")
+        run.hear("give")
+        run.hear("give-2")
+        # The machine that asks has not heard of the first one.
+        found = eventually(lambda: run.channel.sweep(lambda awaited: awaited == run.id("give")))
+        (event,) = found
+        assert isinstance(event, TaskRunEnded)
+        assert (event.id, event.submission, event.header) == (run.id("give"), 1, None)
+
+    # -- losses ---------------------------------------------------------------------------
+
+    def test_what_another_cancelled_is_told_with_what_stands_behind_it(
+        self, open_run: OpenRun, cancel: Callable[[Run, str], None]
+    ):
+        with Flow("etl") as flow:
+            look(runs_for(0.5))
+            give(LARGE)
+        run = open_run(flow)
+        run.send("runs_for", "look", "give")
+        run.hear("give")
+        cancel(run, "runs_for")
+        lost: dict[TaskRunId, Event] = {}
+
+        def sweep() -> bool:
+            awaited = (run.id("runs_for"), run.id("look"))
+            lost.update({event.id: event for event in run.channel.sweep(awaited.__contains__)})
+            return len(lost) == 2
+
+        assert eventually(sweep)
+        at_fault, behind = lost[run.id("runs_for")], lost[run.id("look")]
+        assert isinstance(at_fault, TaskRunLost)
+        assert at_fault.submission == 1
+        assert at_fault.error.kind == "cancelled"
+        assert isinstance(behind, TaskRunLost)
+        assert (behind.error.kind, behind.error.culprit) == ("upstream", run.id("runs_for"))
+        with pytest.raises(exceptions.ResultLost, match="runs_for"):
+            run.fetch("runs_for")
+        assert run.fetch("give") == LARGE
+
+    def test_the_value_of_a_run_that_is_not_awaited_is_lost_as_such(
+        self, open_run: OpenRun, cancel: Callable[[Run, str], None]
+    ):
+        with Flow("etl") as flow:
+            give(LARGE)
+        run = open_run(flow)
+        run.send("give")
+        run.hear("give")
+        cancel(run, "give")
+        (event,) = eventually(lambda: run.channel.sweep(lambda _: False))
+        assert isinstance(event, ValueLost)
+        assert (event.id, event.submission) == (run.id("give"), 1)
+
+    # -- the end --------------------------------------------------------------------------
+
+    def test_after_the_end_what_is_held_stays_held(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(LARGE)
+        run = open_run(flow)
+        run.send("give")
+        run.hear("give")
+        run.channel.finish()
+        assert run.fetch("give") == LARGE
+
+    def test_closing_lets_go_of_everything_and_twice_is_once(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(LARGE)
+        run = open_run(flow)
+        run.send("give")
+        run.hear("give")
+        run.channel.close()
+        run.channel.close()
+        assert not run.channel.holds(run.id("give"))
+        with pytest.raises(exceptions.ResultReleased):
+            run.fetch("give")
+
+    def test_a_backend_closes_twice_as_once(self, backend: Backend):
+        backend.close()
+        backend.close()
+
+    def test_two_runs_of_one_flow_do_not_hear_of_each_other(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(1)
+        one, other = open_run(flow), open_run(flow)
+        one.send("give")
+        one.hear("give")
+        other.send("give")
+        other.hear("give")
+        assert one.news.empty()
+        assert one.headers["give", 1].execution != other.headers["give", 1].execution
