@@ -74,7 +74,7 @@ class FlowRecord:
         bound = self.flow.resolve_task(task)
         if bound.slug not in self._plan.ids:
             raise exceptions.UnknownTask(
-                f"{bound.slug!r} is a parameter, which is no task run: run.parameters[...] has it"
+                f"{bound.slug!r} came into the flow after {self.run_name!r} had started"
             )
         return self._task_run(self._plan.ids[bound.slug])
 
@@ -129,8 +129,9 @@ class FlowRecord:
         """
         if task is not None:
             return self[task].result(timeout)
-        slugs = [task.slug for task in self.flow.reference_tasks()]
-        results = {slug: self[slug].result(timeout) for slug in sorted(slugs)}
+        # As they were when the run began: the flow may have grown since.
+        runs = [self._task_run(id) for id in sorted(self._plan.machine.reference)]
+        results = {run.slug: run.result(timeout) for run in runs}
         return next(iter(results.values())) if len(results) == 1 else results
 
     # -- looking --------------------------------------------------------------------------

@@ -31,7 +31,6 @@ CASES: dict[str, tuple[dict[int, tuple[int, ...]], dict[int, Script], list[tuple
     "a worker dies under a run": (PAIR, {0: Script(("retry", "big"))}, [("report and kill", 1)]),
     "a worker retires": (PAIR, {0: BIG}, [("retire", 1)]),
     "a value is lost": (PAIR, {0: BIG, 1: BIG}, [("vanish", 1)]),
-    "a value that two need is lost": (FORK, {0: BIG}, [("vanish", 1)]),
     "dask executes again": (PAIR, {0: BIG}, [("execute again", 2)]),
     "dask executes again, and it comes to nothing": (
         PAIR,

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 from fakes.gates import PATIENCE, Gate, eventually
+from fakes.machine_story import Story
 
 from dask_taskrunner import Flow, Parameter, context, exceptions, states, task, triggers
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.states import Failed, Pending, Retrying, Running, Success, TriggerFailed
+from dask_taskrunner.task_run import _waiting
 
 LARGE = "x" * 10_000
 
@@ -151,6 +153,18 @@ def test_a_parameter_is_no_task_run(finish):
     assert run.result() == 8
     with pytest.raises(exceptions.UnknownTask, match="has no task 'x'"):
         run["x"]
+    with pytest.raises(exceptions.UnknownTask, match="'x' is a parameter, not a task"):
+        run[x]
+
+
+def test_a_flow_that_grows_changes_no_run_of_it(finish):
+    flow = make(one)
+    run = finish(flow)
+    with flow:
+        add(one(), 1)
+    assert run.result() == 1
+    with pytest.raises(exceptions.UnknownTask, match="'add' came into the flow after 'ni"):
+        run["add"]
 
 
 def test_what_a_task_sees_in_its_context(finish):
@@ -169,6 +183,19 @@ def test_what_a_task_sees_in_its_context(finish):
 def test_several_reference_tasks_give_a_dict(finish):
     run = finish(make(one, large))
     assert run.result() == {"one": 1, "large": LARGE}
+
+
+def test_views_are_given_the_tasks_names(finish):
+    run = finish(make(one, one))
+    assert run.names == {(0, -1): "one", (1, -1): "one"}
+    assert run["one-2"].children == []
+
+
+def test_a_pending_run_says_what_it_waits_for():
+    story = Story({0: (), 1: (0,), 2: ()})
+    assert [_waiting(story.record(n)) for n in (0, 1)] == [None, "waits for 1 upstream runs"]
+    story.starts()
+    assert _waiting(story.record(0)) == "submitted"
 
 
 def test_a_run_has_a_repr(finish):

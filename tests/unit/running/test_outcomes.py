@@ -112,6 +112,27 @@ class Large(Exception):
     pass
 
 
+class BreaksOnArrival:
+    def __reduce__(self):
+        return _break, ()
+
+
+def _break():
+    raise ImportError("no such module here")
+
+
+def test_what_cannot_be_opened_on_the_worker_fails_before_its_body(finish):
+    run = finish(flow_of(give, BreaksOnArrival()))
+    with pytest.raises(ImportError) as caught:
+        run.result()
+    state = run["give"].state
+    assert state.message.startswith(
+        "ImportError: no such module here (when give was unpickled on worker fake://"
+    )
+    assert run["give"].attempts == []
+    assert caught.value.__notes__[0].startswith("give, fake://")
+
+
 def test_a_large_exception_is_fetched_where_it_is_kept(finish):
     run = finish(flow_of(task(_raise_large)))
     error = run["_raise_large"].exception()

@@ -61,6 +61,24 @@ def test_keep_says_what_is_held_after_the_end(finish, keep, held):
     assert {slug for slug, id in run._plan.ids.items() if run._driver.values.holds(id)} == held
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"keep": "some"}, "keep must be one of 'reference', 'all', 'none', not 'some'"),
+        ({"return_tasks": "large"}, "return_tasks must be a list of tasks or 'all', not 'large'"),
+    ],
+)
+def test_a_wrong_word_is_refused_before_anything_is_sent(start, backend, options, text):
+    with pytest.raises(exceptions.OptionError, match=text):
+        start(chain(), **options)
+    assert backend.channels == {}
+
+
+def test_only_flows_are_run(start):
+    with pytest.raises(exceptions.OptionError, match="a runner runs a Flow, not 5"):
+        start(5)
+
+
 def test_a_small_result_outlives_its_future(finish):
     run = finish(make(one), keep="none")
     assert run.result() == 1

@@ -1,0 +1,114 @@
+"""What is told of a failed run: which runs failed by themselves, and what did not run for it."""
+
+from __future__ import annotations
+
+import pytest
+from fakes.gates import PATIENCE, Gate, eventually
+from fakes.machine_story import Story
+
+from dask_taskrunner import Flow, context, task, triggers
+from dask_taskrunner.machine.events import Loss
+from dask_taskrunner.reporting import _short, max_attempts
+
+
+@task
+def one():
+    return 1
+
+
+@task
+def fails(x):
+    raise ValueError("negative\nprice")
+
+
+@task
+def load(*xs):
+    pass
+
+
+def test_a_crash_says_so_and_counts_no_attempts_of_a_body(start, backend):
+    gate = Gate("report a crash")
+
+    @task(max_crash_retries=0)
+    def extract():
+        gate.pass_through()
+
+    with Flow("etl") as flow:
+        load(extract(), one())
+    run = start(flow)
+    gate.wait()
+    assert eventually(lambda: run.still_running)
+    worker = run["extract"].attempts[0].worker
+    (channel,) = backend.channels.values()
+    channel.lose((0, -1), Loss("killed", "KilledWorker", worker))
+    run.wait(PATIENCE)
+    gate.open()
+    lines = run.failure_text().splitlines()
+    assert lines == [
+        "etl 'nightly' failed: 1 of 3 task runs failed, 1 did not run because of it",
+        f"  extract  Crashed: its worker died once, last {worker} "
+        "(memory limit, os._exit or a crash in C code, walltime, or a GIL held too long?)",
+        "  not run: load (trigger all_successful: 1 of 2 upstream runs were not successful)",
+    ]
+
+
+def test_attempts_are_those_that_were_made_of_those_there_could_be(finish):
+    @task(max_retries=3, retry_delay=0)
+    def clean(chunk, mode="fast"):
+        if context.task_run_number == 3:
+            raise RuntimeError("for good")
+        raise ValueError("again")
+
+    clean = clean.with_options(retry_on=ValueError)
+    with Flow("etl") as flow:
+        clean([1, 2])
+    run = finish(flow)
+    line, inputs, *_ = run.failure_text().splitlines()[1:]
+    assert line.startswith("  clean  RuntimeError: for good")
+    assert line.endswith(f"attempt 3 of 4, {run['clean'].attempts[-1].worker}")
+    assert inputs == "    chunk=[1, 2]"
+
+
+def test_those_that_did_not_run_for_one_reason_share_a_line(finish):
+    @task(trigger=triggers.all_failed)
+    def rescue(x):
+        pass
+
+    with Flow("etl") as flow:
+        bad = fails(1)
+        load(bad)
+        load(bad)
+        flow.set_reference_tasks([rescue(one()), bad])
+    lines = finish(flow).failure_text().splitlines()
+    assert lines[0] == (
+        "etl 'nightly' failed: 1 of 5 task runs failed, 3 did not run because of it"
+    )
+    assert lines[1].startswith("  fails  ValueError: negative  ")
+    assert lines[-2:] == [
+        "  not run: load, load-2 (trigger all_successful: "
+        "1 of 1 upstream runs were not successful)",
+        "  not run: rescue (trigger all_failed: 1 of 1 upstream runs did not fail)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "short"),
+    [
+        (None, "mine"),
+        ("all_successful: 3 of 5 upstream runs were not successful (2 Failed); root cause: x: E",
+         "all_successful: 3 of 5 upstream runs were not successful"),
+        ("somebody said no; and why", "somebody said no"),
+    ],
+)  # fmt: skip
+def test_a_triggers_message_is_told_without_the_root_cause(message, short):
+    assert _short("mine", message) == short
+
+
+def test_what_ran_more_often_than_it_could_ran_so_often():
+    story = Story({0: ()})
+    story.starts()
+    for _ in range(3):
+        story.ends(0, "Retrying", delay=0.0)
+        story.wakes()
+    assert max_attempts(story.record(0), 0) == 3
+    assert max_attempts(story.record(0), 7) == 8
