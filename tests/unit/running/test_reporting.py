@@ -46,8 +46,10 @@ def test_a_crash_says_so_and_counts_no_attempts_of_a_body(start, backend):
     lines = run.failure_text().splitlines()
     assert lines == [
         "etl 'nightly' failed: 1 of 3 task runs failed, 1 did not run because of it",
-        f"  extract  Crashed: its worker died once, last {worker} "
-        "(memory limit, os._exit or a crash in C code, walltime, or a GIL held too long?)",
+        (
+            f"  extract  Crashed: its worker died once, last {worker} "
+            "(memory limit, os._exit or a crash in C code, walltime, or a GIL held too long?)"
+        ),
         "  not run: load (trigger all_successful: 1 of 2 upstream runs were not successful)",
     ]
 
@@ -85,8 +87,10 @@ def test_those_that_did_not_run_for_one_reason_share_a_line(finish):
     )
     assert lines[1].startswith("  fails  ValueError: negative  ")
     assert lines[-2:] == [
-        "  not run: load, load-2 (trigger all_successful: "
-        "1 of 1 upstream runs were not successful)",
+        (
+            "  not run: load, load-2 (trigger all_successful: "
+            "1 of 1 upstream runs were not successful)"
+        ),
         "  not run: rescue (trigger all_failed: 1 of 1 upstream runs did not fail)",
     ]
 
