@@ -30,10 +30,12 @@ def launch(
     keep: Keep,
     task_defaults: Mapping[str, Any],
     check: Callable[[FlowPlan], None],
+    before_start: Callable[[FlowRun], None] | None = None,
 ) -> FlowRun:
     """Start a flow; see :meth:`~dask_taskrunner.runner.DaskTaskRunner.start`.
 
-    ``check`` is called with the plan before anything is sent.
+    ``check`` is called with the plan before anything is sent, and ``before_start`` with the run:
+    who is interrupted from then on knows what to cancel.
     """
     values, plan = prepare(
         flow,
@@ -51,6 +53,8 @@ def launch(
     hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
     driver = Driver(plan.machine, spec, backend, hooks, run.listener)
     run.attach(driver)
+    if before_start is not None:
+        before_start(run)
     driver.start()
     return run
 

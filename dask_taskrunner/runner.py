@@ -38,6 +38,10 @@ _EXIT_PATIENCE: Final = 0.5
 _surrounding: ContextVar[DaskTaskRunner | None] = ContextVar("dask_taskrunner_runner", default=None)
 
 
+#: What the call at hand has launched: an interrupt may come before it has got the run.
+_launched: ContextVar[list[FlowRun] | None] = ContextVar("dask_taskrunner_launched", default=None)
+
+
 class DaskTaskRunner(Connected):
     """Runs flows on a Dask cluster.
 
@@ -195,14 +199,16 @@ class DaskTaskRunner(Connected):
             Ctrl-C: the run was cancelled, and is the exception's attribute ``run``.
         """
         raise_on_failure = options.pop("raise_on_failure", False)
-        run = self.start(flow, **options)
-        title = Title(flow.name, run.run_name, self.where)
-        with (
-            # Around the other one, so that its last picture shows the cancelled run.
-            watching(run.history, Tally(run.names), title, progress=progress),
-            _cancelling_on_interrupt(run),
-        ):
-            run.wait()
+        # Also while it is being launched, and while the view is being loaded.
+        with _noting_launches() as launched, _cancelling_on_interrupt(launched):
+            run = self.start(flow, **options)
+            title = Title(flow.name, run.run_name, self.where)
+            with (
+                # The last picture shows what has become of the run.
+                watching(run.history, Tally(run.names), title, progress=progress),
+                _cancelling_on_interrupt(launched),
+            ):
+                run.wait()
         return run.raise_for_failure() if raise_on_failure else run
 
     def start(
@@ -245,7 +251,7 @@ class DaskTaskRunner(Connected):
             The flow cannot be run so; nothing was sent.
         """
         self._check_open()
-        run = launch(
+        return launch(
             flow,
             self._backend,
             parameters={**(parameters or {}), **more_parameters},
@@ -255,15 +261,16 @@ class DaskTaskRunner(Connected):
             keep=keep,
             task_defaults=self._task_defaults,
             check=self._warn,
+            before_start=self._keep_track,
         )
-        self._keep_track(run)
-        return run
 
     def _keep_track(self, run: FlowRun) -> None:
         with self._lock:
             self.last_run = run
             self._runs.add(run)
             self._going.add(run._driver)
+        if (launched := _launched.get()) is not None:
+            launched.append(run)
 
     def _unfinished(self) -> list[Driver]:
         with self._lock:
@@ -318,14 +325,26 @@ def _close_all() -> None:
 
 
 @contextlib.contextmanager
-def _cancelling_on_interrupt(run: FlowRun) -> Iterator[None]:
+def _noting_launches() -> Iterator[list[FlowRun]]:
+    launched: list[FlowRun] = []
+    token = _launched.set(launched)
+    try:
+        yield launched
+    finally:
+        _launched.reset(token)
+
+
+@contextlib.contextmanager
+def _cancelling_on_interrupt(launched: list[FlowRun]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        run.cancel()
-        # A second one comes out of here at once.
-        run._driver.ended.wait(_INTERRUPT_PATIENCE)
-        interrupt.run = run  # type: ignore[attr-defined]
+        # Out of the list first: a second one may come meanwhile, and waits for nothing.
+        while launched:
+            run = launched.pop()
+            interrupt.run = run  # type: ignore[attr-defined]
+            run.cancel()
+            run._driver.ended.wait(_INTERRUPT_PATIENCE)
         raise
 
 

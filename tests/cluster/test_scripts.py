@@ -20,8 +20,11 @@ pytestmark = [
 ]
 
 INTERRUPTED = """
-    import sys, time
+    import faulthandler, sys, time
     from pathlib import Path
+    if __name__ == "__main__":
+        # Where it hangs, the test's message says where.
+        faulthandler.dump_traceback_later(25, exit=True)
     from dask_taskrunner import DaskTaskRunner, Flow, task
 
     address, directory = sys.argv[1], Path(sys.argv[2])
@@ -61,6 +64,7 @@ INTERRUPTED = """
                 time.sleep(0.01)
             (directory / "go").touch()
             print("again", runner.run(short).result())
+        faulthandler.cancel_dump_traceback_later()
 
     if __name__ == "__main__":
         main()
@@ -85,7 +89,7 @@ def test_ctrl_c_cancels_the_run_and_leaves_no_task_on_a_foreign_cluster(foreign,
         assert eventually(lambda: len(tasks_on(observer)) >= 21)
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        assert eventually((tmp_path / "interrupted").exists)
+        assert eventually((tmp_path / "interrupted").exists), process.communicate()[1]
         assert time.monotonic() - began < 2
         assert eventually(lambda: not tasks_on(observer), 2), tasks_on(observer)
         (tmp_path / "go").touch()
@@ -104,7 +108,7 @@ def test_ctrl_c_does_not_kill_the_workers_of_a_cluster_of_ours(tmp_path):
         began = time.monotonic()
         # The whole group, as a terminal does it: scheduler, nannies and workers get it as well.
         os.killpg(process.pid, signal.SIGINT)
-        assert eventually((tmp_path / "interrupted").exists)
+        assert eventually((tmp_path / "interrupted").exists), process.communicate()[1]
         assert time.monotonic() - began < 2
         out, err = process.communicate(timeout=20)
     assert "state Cancelled {'Cancelled': 20} True" in out
