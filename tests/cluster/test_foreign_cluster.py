@@ -164,7 +164,7 @@ def test_a_worker_without_the_package_fails_its_tasks_and_no_others(tmp_path):
         began = time.monotonic()
         run = runner.run(flow)
         assert time.monotonic() - began < 10
-        workers = runner.client.scheduler_info(-1)["workers"]
+        workers = runner.client.scheduler_info()["workers"]
         without = next(address for address, info in workers.items() if info["name"] == "without")
         state = run["add-3"].state
         assert type(state) is states.Failed
