@@ -67,6 +67,7 @@ class FakeTask:
     life: Literal["waiting", "running", "finished", "lost"] = "waiting"
     value: Envelope | None = None
     loss: Loss | None = None
+    is_asked_for: bool = False
 
 
 class FakeBackend:
@@ -160,7 +161,11 @@ class FakeChannel:
     def fetch_header(self, id: TaskRunId, submission: int) -> None:
         with self._changed:
             task = self._task(id)
-            if task is not None and task.run.submission == submission and task.value is not None:
+            if task is None or task.run.submission != submission:
+                return
+            # As with Dask, who asks stands behind the value and gets the answer when it is there.
+            task.is_asked_for = task.value is None
+            if task.value is not None:
                 self.hear(task.value.header)
 
     def fetch(self, id: TaskRunId, timeout: float | None) -> Any:
@@ -268,6 +273,8 @@ class FakeChannel:
         with self._changed:
             if task.life == "running":
                 task.life, task.value = "finished", value
+                if task.is_asked_for:
+                    self.hear(value.header)
             if self._tasks.get((task.run.id, task.run.submission)) is task:
                 self._start_ready()
             self._changed.notify_all()
