@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Literal, Self
 
+from dask_taskrunner import interrupts
 from dask_taskrunner.backend import Backend
 from dask_taskrunner.connected import Connected
 from dask_taskrunner.dask_backend.backend import DaskBackend
@@ -29,17 +29,11 @@ from dask_taskrunner.view.terminal import Title, watching
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
 FETCH_LIMIT: Final = 256_000_000
-#: How long Ctrl-C waits for the run to end as cancelled.
-_INTERRUPT_PATIENCE: Final = 2.0
 #: How long a runner that nobody closed waits for that.
 _EXIT_PATIENCE: Final = 0.5
 
 #: The runner of the innermost ``with``.
 _surrounding: ContextVar[DaskTaskRunner | None] = ContextVar("dask_taskrunner_runner", default=None)
-
-
-#: What the call at hand has launched: an interrupt may come before it has got the run.
-_launched: ContextVar[list[FlowRun] | None] = ContextVar("dask_taskrunner_launched", default=None)
 
 
 class DaskTaskRunner(Connected):
@@ -160,7 +154,7 @@ class DaskTaskRunner(Connected):
             return
         for driver in self._unfinished():
             driver.cancel("the runner was closed")
-            driver.ended.wait(_INTERRUPT_PATIENCE)
+            driver.ended.wait(interrupts.PATIENCE)
         for run in list(self._runs):
             run.keep_results(self._fetch_limit)
             if run.still_running:
@@ -200,15 +194,19 @@ class DaskTaskRunner(Connected):
         """
         raise_on_failure = options.pop("raise_on_failure", False)
         # Also while it is being launched, and while the view is being loaded.
-        with _noting_launches() as launched, _cancelling_on_interrupt(launched):
+        with (
+            interrupts.remembering() as interrupted,
+            interrupts.noting_launches() as launched,
+            interrupts.cancelling(launched),
+        ):
             run = self.start(flow, **options)
             title = Title(flow.name, run.run_name, self.where)
             with (
                 # The last picture shows what has become of the run.
                 watching(run.history, Tally(run.names), title, progress=progress),
-                _cancelling_on_interrupt(launched),
+                interrupts.cancelling(launched),
             ):
-                run.wait()
+                interrupts.wait(run, interrupted)
         return run.raise_for_failure() if raise_on_failure else run
 
     def start(
@@ -269,8 +267,7 @@ class DaskTaskRunner(Connected):
             self.last_run = run
             self._runs.add(run)
             self._going.add(run._driver)
-        if (launched := _launched.get()) is not None:
-            launched.append(run)
+        interrupts.note_launch(run)
 
     def _unfinished(self) -> list[Driver]:
         with self._lock:
@@ -322,30 +319,6 @@ def _close_at_exit(runner: DaskTaskRunner) -> None:
 def _close_all() -> None:
     for runner in list(_open):
         runner._finalizer()
-
-
-@contextlib.contextmanager
-def _noting_launches() -> Iterator[list[FlowRun]]:
-    launched: list[FlowRun] = []
-    token = _launched.set(launched)
-    try:
-        yield launched
-    finally:
-        _launched.reset(token)
-
-
-@contextlib.contextmanager
-def _cancelling_on_interrupt(launched: list[FlowRun]) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        # Out of the list first: a second one may come meanwhile, and waits for nothing.
-        while launched:
-            run = launched.pop()
-            interrupt.run = run  # type: ignore[attr-defined]
-            run.cancel()
-            run._driver.ended.wait(_INTERRUPT_PATIENCE)
-        raise
 
 
 def run_flow(flow: Flow, *, runner: DaskTaskRunner | None = None, **options: Any) -> FlowRun:

@@ -6,13 +6,15 @@ import os
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from distributed import Client
 from marks import eventually
 from processes import ForeignCluster, script
 from watched import tasks_on
+
+from dask_taskrunner import Flow, states, task
 
 pytestmark = [
     pytest.mark.cluster,
@@ -155,6 +157,43 @@ def test_a_second_ctrl_c_comes_out_at_once(foreign, tmp_path):
     (tmp_path / "go").touch()
     assert process.returncode != 0
     assert "KeyboardInterrupt" in err
+
+
+class Swallows:
+    """Is interrupted where nobody hears of it, as in a callback of the garbage collector."""
+
+    def __reduce__(self):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return int, ()
+
+
+def test_an_interrupt_that_somebody_swallowed_is_heard_all_the_same(runner, marks):
+    @task
+    def long(x):
+        marks.wait("go")
+
+    with Flow("swallowed") as flow:
+        long(Swallows())
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        runner.run(flow)
+    assert time.monotonic() - began < 2
+    assert type(caught.value.run.state) is states.Cancelled
+    marks.add("go")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_handler_of_the_users_own_is_left_alone(runner, marks):
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda *args: seen.append(args))
+    try:
+        with Flow("own") as flow:
+            task(abs)(Swallows())
+        assert runner.run(flow).result() == 0
+        assert seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_script_without_a_main_guard_is_told_so_before_any_process_starts(tmp_path):
