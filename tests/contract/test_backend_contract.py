@@ -5,29 +5,22 @@ See :mod:`dask_taskrunner.backend`. A test here knows neither of the two.
 
 from __future__ import annotations
 
-import queue
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import cloudpickle
 import pytest
-from fakes.fake_backend import FakeBackend, FakeChannel
+from fakes.bare_run import BareRun
 from fakes.gates import eventually
 
 from dask_taskrunner import Flow, context, exceptions, signals, task, triggers
-from dask_taskrunner.backend import Backend, FlowSpec
+from dask_taskrunner.backend import Backend
 from dask_taskrunner.headers import Header, TaskRunId
-from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import (
     Event,
-    Loss,
     TaskRunEnded,
     TaskRunLost,
-    TaskRunsBegan,
     ValueLost,
 )
-from dask_taskrunner.planning import FlowPlan, plan_flow
 
 #: What takes longer has failed.
 PATIENCE = 20.0
@@ -76,107 +69,8 @@ def look_at_context():
     return [context.region, context.slug, context.attempt, context.task_run_number]
 
 
-class Run:
-    """A flow run without a machine: the test sends what it likes, and takes in what comes."""
-
-    def __init__(self, backend: Backend, flow: Flow) -> None:
-        self.plan: FlowPlan = plan_flow(flow, {}, task_defaults={}, keep="all", return_tasks=None)
-        self.news: queue.Queue[Event] = queue.Queue()
-        spec = FlowSpec(
-            f"{time.monotonic_ns() % 16**8:08x}", self.plan.definitions, {"region": "eu"},
-            self.plan.specs,
-        )  # fmt: skip
-        self.channel = backend.open_run(spec, self.news.put)
-        self.headers: dict[tuple[str, int], Header] = {}
-        self.began: list[TaskRunsBegan] = []
-
-    def id(self, slug: str) -> TaskRunId:
-        return self.plan.ids[slug]
-
-    def submission(
-        self, slug: str, number: int = 1, *, run_number: int = 1, **upstream: int | Header
-    ) -> Submission:
-        """Return a submission; upstream runs are named, else behind their first submission."""
-        run = self.plan.machine.runs[self.id(slug)[0]]
-        slugs = self.plan.specs[self.id(slug)].upstream_slugs
-        sources = tuple(upstream.get(source.replace("-", "_"), 1) for source in slugs)
-        return Submission(run.id, number, run_number, number, run.upstream, sources)
-
-    def send(self, *slugs: str) -> None:
-        self.channel.submit([self.submission(slug) for slug in slugs])
-
-    def hear(self, slug: str, submission: int = 1) -> Header:
-        """Wait for the news of an execution's end."""
-        while (slug, submission) not in self.headers:
-            event = self.news.get(timeout=PATIENCE)
-            if isinstance(event, TaskRunsBegan):
-                self.began.append(event)
-            elif isinstance(event, TaskRunEnded) and event.header is not None:
-                assert (event.id, event.submission) == (event.header.id, event.header.submission)
-                name = self.plan.specs[event.id].slug
-                self.headers[name, event.submission] = event.header
-        return self.headers[slug, submission]
-
-    def fetch(self, slug: str, timeout: float | None = PATIENCE) -> Any:
-        return self.channel.fetch(self.id(slug), timeout)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def by_value(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Send what this module defines by value: a worker does not have it."""
-    cloudpickle.register_pickle_by_value(request.module)
-    yield
-    cloudpickle.unregister_pickle_by_value(request.module)
-
-
-@pytest.fixture(params=["fake", pytest.param("dask", marks=pytest.mark.cluster)])
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    if request.param == "fake":
-        fake = FakeBackend()
-        fake.install(monkeypatch)
-        yield fake
-        fake.close()
-        return
-    from dask_taskrunner.dask_backend.backend import DaskBackend
-
-    dask = DaskBackend(request.getfixturevalue("client"))
-    yield dask
-    dask.close()
-
-
-@pytest.fixture
-def open_run(backend: Backend) -> Iterator[Callable[[Flow], Run]]:
-    runs: list[Run] = []
-
-    def open_run(flow: Flow) -> Run:
-        runs.append(Run(backend, flow))
-        return runs[-1]
-
-    yield open_run
-    for run in runs:
-        run.channel.close()
-
-
-@pytest.fixture
-def cancel(request: pytest.FixtureRequest) -> Callable[[Run, str], None]:
-    """Return how somebody else cancels a task run's future."""
-
-    def cancel(run: Run, slug: str) -> None:
-        channel: Any = run.channel
-        if isinstance(channel, FakeChannel):
-            channel.lose(run.id(slug), Loss("cancelled", "by somebody"))
-            return
-        from distributed import Client, Future
-
-        address = request.getfixturevalue("cluster").scheduler_address
-        with Client(address, set_as_default=False) as other:
-            key = channel._key(run.id(slug), 1)
-            other.cancel([Future(key, client=other)], force=True)
-
-    return cancel
-
-
-OpenRun = Callable[[Flow], Run]
+OpenRun = Callable[[Flow], BareRun]
+Cancel = Callable[[BareRun, str], None]
 
 
 class TestBackend:
@@ -430,7 +324,7 @@ class TestBackend:
     # -- losses ---------------------------------------------------------------------------
 
     def test_what_another_cancelled_is_told_with_what_stands_behind_it(
-        self, open_run: OpenRun, cancel: Callable[[Run, str], None]
+        self, open_run: OpenRun, cancel: Cancel
     ):
         with Flow("etl") as flow:
             look(runs_for(0.5))
@@ -458,7 +352,7 @@ class TestBackend:
         assert run.fetch("give") == LARGE
 
     def test_the_value_of_a_run_that_is_not_awaited_is_lost_as_such(
-        self, open_run: OpenRun, cancel: Callable[[Run, str], None]
+        self, open_run: OpenRun, cancel: Cancel
     ):
         with Flow("etl") as flow:
             give(LARGE)

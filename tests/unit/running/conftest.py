@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,12 @@ from fakes.fake_backend import FakeBackend, launched
 from fakes.gates import PATIENCE
 
 from dask_taskrunner import Flow, FlowRun, driver
+
+
+@pytest.fixture(autouse=True)
+def hears_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A cluster that another test started has silenced all handlers, pytest's as well."""
+    caplog.handler.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -347,50 +347,6 @@ def test_success_is_silent(finish, caplog):
     assert records_of(caplog, logging.ERROR) == []
 
 
-# --- the table -----------------------------------------------------------------------------------
-
-
-def test_a_table_has_a_row_for_each_task_run(finish):
-    with Flow("etl") as flow:
-        add(fails(7), 1)
-        large()
-    run = finish(flow)
-    rows = run.table()
-    assert [list(row) for row in rows] == [
-        [
-            "slug", "task", "map_index", "state", "message", "attempts", "worker", "queued",
-            "started", "ended", "seconds", "nbytes", "inputs",
-        ]
-    ] * 3  # fmt: skip
-    failed, not_run, done = rows
-    assert (failed["slug"], failed["state"], failed["attempts"]) == ("fails", "Failed", 1)
-    assert failed["message"] == "KeyError: 'no such thing'"
-    assert failed["inputs"] == {"x": "7"}
-    assert failed["queued"] <= failed["started"] <= failed["ended"]
-    assert failed["worker"].startswith("fake://")
-    assert (not_run["state"], not_run["attempts"], not_run["started"]) == ("TriggerFailed", 0, None)
-    assert not_run["worker"].startswith("fake://")
-    assert done["nbytes"] > 10_000
-    assert done["seconds"] >= 0
-    assert run.table("large") == [done]
-
-
-def test_a_row_of_what_was_not_sent_is_empty(finish):
-    @task(trigger=triggers.manual_only)
-    def by_hand():
-        pass
-
-    with Flow("etl") as flow:
-        length(by_hand())
-    run = finish(flow)
-    assert isinstance(run.state, states.Paused)
-    by_hand_row, length_row = run.table()
-    assert by_hand_row["state"] == "Paused"
-    assert (length_row["state"], length_row["worker"], length_row["seconds"]) == (
-        "Pending", None, None,
-    )  # fmt: skip
-
-
 # --- cancel --------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""What is told of a failed run: which runs failed by themselves, and what did not run for it."""
+"""What is told of a run: its table; what failed by itself, and what did not run because of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from fakes.gates import PATIENCE, Gate, eventually
 from fakes.machine_story import Story
 
-from dask_taskrunner import Flow, context, task, triggers
+from dask_taskrunner import Flow, context, states, task, triggers
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.reporting import _short, max_attempts
 
@@ -14,6 +14,11 @@ from dask_taskrunner.reporting import _short, max_attempts
 @task
 def one():
     return 1
+
+
+@task
+def large():
+    return "x" * 10_000
 
 
 @task
@@ -116,3 +121,47 @@ def test_what_ran_more_often_than_it_could_ran_so_often():
         story.wakes()
     assert max_attempts(story.record(0), 0) == 3
     assert max_attempts(story.record(0), 7) == 8
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_a_table_has_a_row_for_each_task_run(finish):
+    with Flow("etl") as flow:
+        load(fails(7))
+        large()
+    run = finish(flow)
+    rows = run.table()
+    assert [list(row) for row in rows] == [
+        [
+            "slug", "task", "map_index", "state", "message", "attempts", "worker", "queued",
+            "started", "ended", "seconds", "nbytes", "inputs",
+        ]
+    ] * 3  # fmt: skip
+    failed, not_run, done = rows
+    assert (failed["slug"], failed["state"], failed["attempts"]) == ("fails", "Failed", 1)
+    assert failed["message"] == "ValueError: negative\nprice"
+    assert failed["inputs"] == {"x": "7"}
+    assert failed["queued"] <= failed["started"] <= failed["ended"]
+    assert failed["worker"].startswith("fake://")
+    assert (not_run["state"], not_run["attempts"], not_run["started"]) == ("TriggerFailed", 0, None)
+    assert not_run["worker"].startswith("fake://")
+    assert done["nbytes"] > 10_000
+    assert done["seconds"] >= 0
+    assert run.table("large") == [done]
+
+
+def test_a_row_of_what_was_not_sent_is_empty(finish):
+    @task(trigger=triggers.manual_only)
+    def by_hand():
+        pass
+
+    with Flow("etl") as flow:
+        load(by_hand())
+    run = finish(flow)
+    assert isinstance(run.state, states.Paused)
+    by_hand_row, load_row = run.table()
+    assert by_hand_row["state"] == "Paused"
+    assert (load_row["state"], load_row["worker"], load_row["seconds"]) == (
+        "Pending", None, None,
+    )  # fmt: skip
