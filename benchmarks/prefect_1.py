@@ -14,11 +14,6 @@ from prefect.executors import DaskExecutor
 
 
 @task
-def noop(*args):
-    return None
-
-
-@task
 def first():
     return None
 
