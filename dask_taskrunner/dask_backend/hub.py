@@ -41,14 +41,15 @@ class Hub:
             return hub
 
     def give_back(self) -> None:
-        """End the subscription with the last user, and wait until the scheduler has seen it."""
+        """End the subscription with the last user."""
         with self._lock:
             self._users -= 1
             client = self._client()
             if self._users or client is None or client.status != "running":
                 return
             client.unsubscribe_topic(client.id)
-            # An answer to anything comes behind it on the scheduler's side.
+            # The word leaves with the next batch, in milliseconds, and has no answer of its own.
+            # A round trip on another connection gives it that time before the client closes.
             client.sync(cast(Any, client.scheduler).identity, callback_timeout=2)
 
     def add(self, run: str, receiver: Callable[[Any], None]) -> None:
