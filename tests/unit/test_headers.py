@@ -20,6 +20,7 @@ from dask_taskrunner.headers import (
     shorten_traceback,
     small_result,
     standing_alone,
+    state_name,
     to_state,
     type_name,
 )
@@ -102,6 +103,23 @@ def test_an_exception_rides_along_where_there_is_room_for_it():
     assert "exception" not in long
     too_large = describe(states.Failed(exception=ValueError("x" * 5_000)))
     assert "exception" not in too_large
+
+
+class Partial(states.Success):
+    pass
+
+
+class Meagre(Partial):
+    pass
+
+
+def test_a_state_of_a_users_own_is_called_as_what_it_derives_from():
+    assert state_name(Meagre()) == "Success"
+    assert state_name(states.TriggerFailed()) == "TriggerFailed"
+
+
+def test_a_name_that_nobody_knows_is_just_a_state():
+    assert sent(header("Partial")).state == "State"
 
 
 # --- small results -------------------------------------------------------------------------------
