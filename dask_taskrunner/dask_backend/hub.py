@@ -66,7 +66,7 @@ class Hub:
         if not isinstance(message, (list, tuple)):
             return
         if message[0] == HEADERS_MESSAGE:
-            for run, _, fields in message[1]:
+            for run, fields in message[1]:
                 self._hand_over(run, HEADERS_MESSAGE, fields)
         else:
             self._hand_over(message[1], *message)

@@ -67,7 +67,7 @@ def answer(call, definition, error):
         n, map_index, submission, random.getrandbits(60), "Failed", text, worker.address,
         run_number, None, None, time.time(), "", 0, None, {"type": type(error).__name__},
     ]
-    worker.log_event(topic, ["dtr1-headers", [[run, slug, header]]])
+    worker.log_event(topic, ["dtr1-headers", [[run, header]]])
     return ("dtr1", pickle.dumps((header, slug)), [(b"", [])])
 '''
 

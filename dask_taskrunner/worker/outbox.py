@@ -31,7 +31,7 @@ class Outbox:
         self._lock = threading.Lock()
 
     def send(self, worker: Worker, topic: str, line: list[Any]) -> None:
-        """Send ``run, slug, header`` soon."""
+        """Send ``run, header`` soon."""
         with self._lock:
             lines = self._waiting.setdefault((worker, topic), [])
             lines.append(line)
@@ -57,7 +57,7 @@ class Outbox:
 
 def _weight(line: list[Any]) -> int:
     """Return about how many bytes a header takes."""
-    *_, small, more = line[2]
+    *_, small, more = line[1]
     texts = sum(len(value) for value in more.values() if isinstance(value, (str, bytes)))
     return _PLAIN_BYTES + texts + len(small or b"") + sum(map(len, more.get("inputs", {}).values()))
 

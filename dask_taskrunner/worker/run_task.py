@@ -25,6 +25,7 @@ from dask_taskrunner.headers import (
     describe,
     shorten_message,
     small_result,
+    state_name,
 )
 from dask_taskrunner.states import Failed, Pending, Retrying, Skipped, State, Success
 from dask_taskrunner.task_runner import TaskRunner
@@ -94,7 +95,7 @@ class _Execution:
         OUTBOX.send(
             self.worker,
             self.flow.definition.topic,
-            [self.call.run, self.call.slug, header.to_wire()],
+            [self.call.run, header.to_wire()],
         )
         if isinstance(state, Pending):
             # The inputs that it has cached come again with the next submission.
@@ -199,17 +200,25 @@ class _Execution:
             # A skip without a result has none, which is not the same as None.
             if result is not None or not isinstance(state, Skipped):
                 small = small_result(result)
-                kind, nbytes = type(result).__name__, len(small) if small else sizeof(result)
+                kind, nbytes = type(result).__name__, len(small) if small else _size_of(result)
         more = describe(state)
         if self.error is not None and not isinstance(state, Failed):
             more = {**more, "error": shorten_message(self.error)}
         if waits_for is not None:
             more = {**more, "waits_for": list(waits_for.id)}
         return Header(
-            call.n, call.map_index, call.submission, self.number, type(state).__name__,
+            call.n, call.map_index, call.submission, self.number, state_name(state),
             shorten_message(state.message), self.worker.address, call.run_number, self.started,
             self.seconds, state.at, kind, nbytes, small, more or NOTHING_MORE,
         )  # fmt: skip
+
+
+def _size_of(result: object) -> int:
+    """Return a result's size as Dask estimates it; 0 where its class gets in the way."""
+    try:
+        return int(sizeof(result))
+    except Exception:  # noqa: BLE001 (a user's `__sizeof__` may do anything)
+        return 0
 
 
 def _open_flow(run: str, definition: bytes) -> _OpenFlow:

@@ -111,7 +111,7 @@ class FakeBackend:
 
     def receive(self, message: list[Any]) -> None:
         if message[0] == HEADERS_MESSAGE:
-            for run, _, fields in message[1]:
+            for run, fields in message[1]:
                 if not self.is_silent and run in self.channels:
                     self.channels[run].hear(Header.from_wire(fields))
         elif message[0] == BEGAN_MESSAGE:
