@@ -37,16 +37,23 @@ class Board:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.records: dict[TaskRunId, TaskRunRecord] = make_records(plan.runs)
+        self.records: dict[TaskRunId, TaskRunRecord] = make_records(plan)
         self.history: list[HistoryEntry] = []
+        #: True while task runs may be added.
+        self.is_open = plan.is_open
+        #: True once the run has started.
+        self.has_begun = False
         #: Runs in one of the ACTIVE phases.
         self.active = 0
         #: Per task name: how many runs show which state.
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         for run in plan.runs:
             self.counts[run.name]["Pending"] += 1
-        #: Futures let go since they were last taken.
+        #: Futures let go, and runs ended that must be told of, since they were last taken.
         self._released: list[TaskRunId] = []
+        self._settled: list[TaskRunId] = []
+        #: Runs of an open plan that may have become superfluous since that was last looked at.
+        self.loose: list[TaskRunRecord] = []
         # A heap, for a run must go out behind its upstream runs, and those have smaller numbers.
         self._outbox: list[TaskRunId] = []
         #: When each delayed run is due; a delayed run becomes nothing else before, but by the end.
@@ -74,6 +81,10 @@ class Board:
     def finish(self, record: TaskRunRecord) -> None:
         """Put a run that is final into its last phase: what it read may be let go."""
         self.move(record, "finished")
+        if record.plan.settles:
+            self._settled.append(record.id)
+        if self.plan.is_open:
+            self.loose.append(record)
         for id in record.plan.upstream:
             self.release_if_unneeded(self.records[id])
         self.release_if_unneeded(record)
@@ -101,9 +112,13 @@ class Board:
         stack = [record]
         while stack:
             ready = stack.pop()
-            self.move(ready, "queued")
-            heapq.heappush(self._outbox, ready.id)
+            self.queue_alone(ready)
             stack.extend(self._ready_behind(ready))
+
+    def queue_alone(self, record: TaskRunRecord) -> None:
+        """Have a run sent with the next slice."""
+        self.move(record, "queued")
+        heapq.heappush(self._outbox, record.id)
 
     def queue_behind(self, record: TaskRunRecord) -> None:
         """Have those sent that waited for this run."""
@@ -113,12 +128,6 @@ class Board:
     def _ready_behind(self, record: TaskRunRecord) -> list[TaskRunRecord]:
         readers = (self.records[id] for id in record.downstream)
         return [reader for reader in readers if self.is_ready(reader)]
-
-    def queue_all(self) -> None:
-        """Have every run sent, in the plan's order."""
-        for run in self.plan.runs:
-            self.move(self.records[run.id], "queued")
-            self._outbox.append(run.id)
 
     def withdraw_behind(self, record: TaskRunRecord, at: float) -> None:
         """Take back whatever was sent behind a run whose future will not bring what was hoped."""
@@ -157,7 +166,7 @@ class Board:
         if not record.future or record.phase != "finished" or record.unfinished_readers:
             return
         assert record.header is not None
-        if record.header.is_complete or not (record.failed_readers or self.plan.keeps(record.id)):
+        if record.header.is_complete or not (record.failed_readers or record.holders):
             self.let_go(record)
 
     def take_released(self) -> tuple[TaskRunId, ...]:
@@ -165,6 +174,12 @@ class Board:
         released = tuple(self._released)
         self._released.clear()
         return released
+
+    def take_settled(self) -> tuple[TaskRunId, ...]:
+        """Return the runs that ended since the last call, where the cluster is to be told."""
+        settled = tuple(self._settled)
+        self._settled.clear()
+        return settled
 
     # -- sending --------------------------------------------------------------------------
 
@@ -178,15 +193,15 @@ class Board:
         runs: list[Submission] = []
         size = 0
         while self._outbox and len(runs) < SLICE_RUNS:
-            record = self.records[self._outbox[0]]
-            is_queued = record.phase == "queued"
+            record = self.records.get(self._outbox[0])
+            # It may have been withdrawn or forgotten since, or be here twice because of that.
+            if record is None or record.phase != "queued":
+                heapq.heappop(self._outbox)
+                continue
             # One that is larger than a slice goes out alone.
-            if is_queued and runs and size + record.plan.nbytes > SLICE_BYTES:
+            if runs and size + record.plan.nbytes > SLICE_BYTES:
                 break
             heapq.heappop(self._outbox)
-            # It may have been withdrawn since, or be here twice because of that.
-            if not is_queued:
-                continue
             record.submission += 1
             if record.queued_at is None:
                 record.queued_at = at
@@ -232,7 +247,10 @@ class Board:
     def take_due(self, at: float) -> Iterable[TaskRunRecord]:
         """Yield the delayed runs whose time has come."""
         while (due := self.due_at) is not None and due <= at:
-            yield self.records[heapq.heappop(self._timers)[1]]
+            record = self.records.get(heapq.heappop(self._timers)[1])
+            # It may have been cancelled since.
+            if record is not None and record.phase == "delayed":
+                yield record
 
     def will_move(self, record: TaskRunRecord) -> bool:
         """Return whether what is queued or delayed will come out again. Costly: for tests."""

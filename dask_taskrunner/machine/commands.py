@@ -34,6 +34,18 @@ class Release(NamedTuple):
     ids: tuple[TaskRunId, ...]
 
 
+class Settled(NamedTuple):
+    """These task runs have ended: what only they needed can go."""
+
+    ids: tuple[TaskRunId, ...]
+
+
+class Forget(NamedTuple):
+    """Nobody will speak of these task runs again."""
+
+    ids: tuple[TaskRunId, ...]
+
+
 class FetchHeader(NamedTuple):
     """Ask the cluster for the header of a finished future."""
 
@@ -63,4 +75,6 @@ class Finish(NamedTuple):
     header: Header
 
 
-Command: TypeAlias = SubmitMany | Release | FetchHeader | CallHook | Note | Finish
+Command: TypeAlias = (
+    SubmitMany | Release | Settled | Forget | FetchHeader | CallHook | Note | Finish
+)

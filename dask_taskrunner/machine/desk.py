@@ -5,7 +5,10 @@ Here a task run gets its final state, and lost executions are written down.
 
 from __future__ import annotations
 
-from dask_taskrunner.headers import NOTHING_MORE, Header
+from collections.abc import Mapping
+from typing import Any
+
+from dask_taskrunner.headers import NOTHING_MORE, Header, standing_alone
 from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.commands import CallHook, Command, Finish, Note
@@ -66,18 +69,27 @@ class Desk:
         record.header = header
         record.running = None
         record.retry_header = None
-        if endings.holds_inputs(header):
+        # A resume would need them; what an open plan has is gone when its futures are.
+        if endings.holds_inputs(header) and not self.plan.is_open:
             for id in record.plan.upstream:
                 board.records[id].failed_readers += 1
         board.finish(record)
         board.show(record, before, self.time, header)
 
-    def end_on_client(self, record: TaskRunRecord, state: str, text: str) -> None:
+    def end_on_client(
+        self,
+        record: TaskRunRecord,
+        state: str,
+        text: str,
+        more: Mapping[str, Any] = NOTHING_MORE,
+    ) -> None:
         """End a run by a state that the client makes, which its dependents get by value."""
         old = self.made(record, record.shown, None)
         if record.phase in ("delayed", "paused") and record.retry_header is not None:
             old = record.retry_header
         header = self.made(record, state, text)
+        if more:
+            header = standing_alone(header._replace(more=more))
         record.by_value = header
         if record.running is not None:
             # A body that runs cannot be stopped; its end may still be heard of.

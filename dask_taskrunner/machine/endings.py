@@ -99,7 +99,8 @@ def broken(board: Board) -> list[str]:
 
 def _broken_record(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug = record.plan.slug
-    upstream = [board.records[id] for id in record.plan.upstream]
+    # A run of an open plan is forgotten when nobody will ask for it again.
+    upstream = [board.records[id] for id in record.plan.upstream if id in board.records]
     downstream = [board.records[id] for id in record.downstream]
     counted = (
         record.unopened_upstream,
@@ -112,7 +113,8 @@ def _broken_record(board: Board, record: TaskRunRecord) -> Iterator[str]:
         sum(source.phase not in OPEN for source in upstream),
         unfinished,
         sum(reader.phase != "finished" for reader in downstream),
-        sum(reader.header is not None and holds_inputs(reader.header) for reader in downstream),
+        sum(reader.header is not None and holds_inputs(reader.header) for reader in downstream)
+        * (not board.plan.is_open),
     ):
         yield f"{slug}: its counters disagree with the runs around it"
     if record.phase == "finished" and record.header is None:
@@ -125,7 +127,7 @@ def _broken_record(board: Board, record: TaskRunRecord) -> Iterator[str]:
         for source in upstream:
             if source.phase not in OPEN or source.is_gone:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
-    if board.history and record.phase == "waiting" and not unfinished:
+    if board.has_begun and record.phase == "waiting" and not unfinished:
         yield f"{slug} waits, and nothing will wake it"
     if not board.will_move(record):
         yield f"{slug} is {record.phase}, and nothing will wake it"

@@ -6,14 +6,17 @@ what a wall clock showed at that moment.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
+from dask_taskrunner.machine.records import PlannedRun
 
 #: How a future ended that brought no state. ``killed``: its workers died under this very key.
 #: ``upstream``: the error is another task's. ``lost``: Dask forgot what it needed. ``cancelled``:
-#: somebody else cancelled it. ``error``: anything else.
-LossKind: TypeAlias = Literal["killed", "upstream", "lost", "cancelled", "error"]
+#: somebody else cancelled it. ``raised``: what is not a task of ours raised, as its own code does.
+#: ``error``: anything else.
+LossKind: TypeAlias = Literal["killed", "upstream", "lost", "cancelled", "raised", "error"]
 
 
 class RunStarted(NamedTuple):
@@ -64,6 +67,8 @@ class Loss(NamedTuple):
     starts: int = 1
     #: Which task run is at fault, where the error is not this key's own.
     culprit: TaskRunId | None = None
+    #: What a header says of the exception, where one was raised.
+    more: Mapping[str, Any] = NOTHING_MORE
 
 
 class TaskRunLost(NamedTuple):
@@ -115,8 +120,65 @@ class ClusterLost(NamedTuple):
     text: str
 
 
+class RunsAdded(NamedTuple):
+    """Task runs joined an open plan, in topological order behind all that were there."""
+
+    at: float
+    runs: tuple[PlannedRun, ...]
+
+
+class NoMoreRuns(NamedTuple):
+    """An open plan is complete: it ends when all its runs have."""
+
+    at: float
+
+
+class ForeignEnded(NamedTuple):
+    """A task run of another run ended there."""
+
+    at: float
+    id: TaskRunId
+    #: None where that run ended without it.
+    header: Header | None
+
+
+class ResultsWanted(NamedTuple):
+    """Somebody holds on to these results, besides those who did so far."""
+
+    at: float
+    ids: tuple[TaskRunId, ...]
+
+
+class ResultsDropped(NamedTuple):
+    """Somebody who held on to these results does so no more."""
+
+    at: float
+    ids: tuple[TaskRunId, ...]
+
+
+class RunsCancelled(NamedTuple):
+    """Somebody asked to cancel these task runs."""
+
+    at: float
+    ids: tuple[TaskRunId, ...]
+    reason: str
+
+
+class HistoryRead(NamedTuple):
+    """The history so far was taken in; an open plan keeps no more of it."""
+
+    at: float
+
+
 Event: TypeAlias = (
     RunStarted
+    | RunsAdded
+    | NoMoreRuns
+    | ForeignEnded
+    | ResultsWanted
+    | ResultsDropped
+    | RunsCancelled
+    | HistoryRead
     | TaskRunsBegan
     | TaskRunEnded
     | TaskRunLost

@@ -6,9 +6,10 @@ was assigned to a dead worker. No order of late, doubled or missing news is an e
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from dask_taskrunner.headers import Header, TaskRunId, standing_alone
+from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId, standing_alone
 from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.machine.desk import Desk
@@ -33,14 +34,16 @@ class Losses:
 
     def lost(self, event: TaskRunLost) -> None:
         """A future ended without a state."""
-        record, loss = self._board.records[event.id], event.error
-        if record.phase != "submitted" or event.submission != record.submission:
+        record, loss = self._board.records.get(event.id), event.error
+        if record is None or not record.is_awaiting(event.submission):
             return
         self._board.withdraw_behind(record, self._desk.time)
         if loss.kind == "upstream":
             self._lost_with_upstream(record, loss)
         elif loss.kind == "cancelled":
             self._give_up(record, "Cancelled", f"by another client: {loss.text}")
+        elif loss.kind == "raised":
+            self._give_up(record, "Failed", loss.text, loss.more)
         elif loss.kind == "error":
             self._give_up(record, "Crashed", loss.text)
             self._desk.close_left_attempt(record, loss.text, "failed")
@@ -93,10 +96,16 @@ class Losses:
         if self._board.is_ready(record):
             self._board.queue(record)
 
-    def _give_up(self, record: TaskRunRecord, state: str, text: str) -> None:
+    def _give_up(
+        self,
+        record: TaskRunRecord,
+        state: str,
+        text: str,
+        more: Mapping[str, Any] = NOTHING_MORE,
+    ) -> None:
         """End a run by a state that the client makes, which its dependents get by value."""
         if record.header is None:
-            self._desk.end_on_client(record, state, text)
+            self._desk.end_on_client(record, state, text, more)
             return
         # Its value could not be made again. It keeps its state; its dependents are told.
         lost = f"the result of {record.plan.slug} was lost with worker {record.header.worker}"
@@ -127,7 +136,9 @@ class Losses:
 
     def value_lost(self, event: ValueLost) -> None:
         """The future of a finished run holds its value no more."""
-        record = self._board.records[event.id]
+        record = self._board.records.get(event.id)
+        if record is None:
+            return
         if record.submission == event.submission and self._desk.final is None:
             self.lose_value(record, event.text)
 
@@ -143,7 +154,7 @@ class Losses:
             # No body is run again for a failure or a skip, of which the header says everything.
             record.by_value = standing_alone(header)
             board.queue_behind(record)
-        elif record.unfinished_readers or self._desk.plan.keeps(record.id):
+        elif record.unfinished_readers or record.holders:
             self._desk.note(record, f"the result of {record.plan.slug} was lost: {text}", WARNING)
             self._make_again(record, text)
 

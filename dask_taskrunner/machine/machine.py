@@ -23,7 +23,9 @@ from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import (
     Command,
     FetchHeader,
+    Forget,
     Release,
+    Settled,
     SubmitMany,
 )
 from dask_taskrunner.machine.desk import Desk
@@ -31,6 +33,13 @@ from dask_taskrunner.machine.events import (
     CancelAsked,
     ClusterLost,
     Event,
+    ForeignEnded,
+    HistoryRead,
+    NoMoreRuns,
+    ResultsDropped,
+    ResultsWanted,
+    RunsAdded,
+    RunsCancelled,
     RunStarted,
     TaskRunEnded,
     TaskRunLost,
@@ -39,6 +48,7 @@ from dask_taskrunner.machine.events import (
     ValueLost,
     WorkerRemoved,
 )
+from dask_taskrunner.machine.growth import Growth
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.losses import Losses
 from dask_taskrunner.machine.records import Plan, Running, TaskRunRecord
@@ -61,6 +71,7 @@ class Machine:
         self._board = self._desk.board
         self._losses = Losses(self._desk)
         self._stops = Stops(self._desk)
+        self._growth = Growth(self._desk)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RunStarted: self._started,
             TaskRunsBegan: self._began,
@@ -71,6 +82,13 @@ class Machine:
             TimerFired: self._timer_fired,
             CancelAsked: self._stops.cancel_asked,
             ClusterLost: self._stops.cluster_lost,
+            RunsCancelled: self._stops.runs_cancelled,
+            RunsAdded: self._growth.runs_added,
+            NoMoreRuns: self._growth.no_more_runs,
+            ForeignEnded: self._growth.foreign_ended,
+            ResultsWanted: self._growth.results_wanted,
+            ResultsDropped: self._growth.results_dropped,
+            HistoryRead: self._growth.history_read,
         }
 
     # -- reading --------------------------------------------------------------------------
@@ -114,17 +132,28 @@ class Machine:
         desk.now = event.at
         was_over = desk.final is not None
         self._handlers[type(event)](event)
-        if desk.final is None and not self._board.active:
-            desk.finish(endings.outcome(self.plan, self._board.records, desk.time))
-        released, commands = self._board.take_released(), desk.commands
-        desk.commands = []
+        board = self._board
+        if desk.final is None and not board.active and not board.is_open:
+            desk.finish(endings.outcome(self.plan, board.records, desk.time))
+        if board.loose:
+            self._growth.tidy()
+        released, settled = board.take_released(), board.take_settled()
+        forgotten = self._growth.take_forgotten()
+        commands, desk.commands = desk.commands, []
         if was_over:
-            return []
-        return [Release(released), *commands] if released else commands
+            return [Forget(forgotten)] if forgotten else []
+        if released:
+            commands.insert(0, Release(released))
+        if settled:
+            commands.append(Settled(settled))
+        if forgotten:
+            commands.append(Forget(forgotten))
+        return commands
 
     def _started(self, event: RunStarted) -> None:
         self._desk.wall = event.wall - event.at
-        self._board.queue_all()
+        self._board.has_begun = True
+        self._growth.begin_all()
         self._desk.flow_changed("Pending", endings.flow_header("Running", None, self._desk.time))
         self._send_slice()
 
@@ -145,16 +174,18 @@ class Machine:
 
     def _began(self, event: TaskRunsBegan) -> None:
         for body in event.bodies:
-            record = self._board.records[body.id]
+            record = self._board.records.get(body.id)
             # News of an execution that has ended, or whose worker was lost, comes too late.
-            if record.has_heard(body.execution) or (
-                body.submission == record.submission and record.has_lost_attempt(event.worker)
+            if (
+                record is None
+                or record.has_heard(body.execution)
+                or (body.submission == record.submission and record.has_lost_attempt(event.worker))
             ):
                 continue
             running = Running(
                 event.worker, body.execution, body.submission, record.run_number, body.started
             )
-            if record.phase != "submitted" or body.submission != record.submission:
+            if not record.is_awaiting(body.submission):
                 record.left_running = running
                 continue
             self._restarted(record, body.execution)
@@ -168,8 +199,10 @@ class Machine:
             self._desk.close_attempt(record, "Dask started it again elsewhere")
 
     def _ended(self, event: TaskRunEnded) -> None:
-        record, header = self._board.records[event.id], event.header
-        current = record.phase == "submitted" and event.submission == record.submission
+        record, header = self._board.records.get(event.id), event.header
+        if record is None:
+            return
+        current = record.is_awaiting(event.submission)
         if header is None:
             if current:
                 self._desk.commands.append(FetchHeader(event.id, event.submission))

@@ -5,20 +5,28 @@ The records are the truth about the run. Only the machine changes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
 
 #: Where a task run stands with respect to the cluster. ``waiting``: not sent, an upstream run
 #: is not there yet; ``queued``: goes out with one of the next slices; ``submitted``: sent and
-#: not heard of; ``delayed``: a retry is due at a known time; ``paused``; ``finished``.
-Phase: TypeAlias = Literal["waiting", "queued", "submitted", "delayed", "paused", "finished"]
+#: not heard of; ``delayed``: a retry is due at a known time; ``paused``; ``foreign``: it belongs to
+#: another run, which goes on; ``finished``.
+Phase: TypeAlias = Literal[
+    "waiting", "queued", "submitted", "delayed", "paused", "foreign", "finished"
+]
+
+#: How a task run stands in the plan. ``run``: it is run, from the state that it is given or from
+#: the beginning; ``given``: it has its final state already; ``outside``: it is not part of this
+#: run; ``foreign``: it belongs to another run and ends there.
+Role: TypeAlias = Literal["run", "given", "outside", "foreign"]
 
 #: Phases that a downstream run may stand behind.
 OPEN: frozenset[Phase] = frozenset({"queued", "submitted", "finished"})
 #: Phases in which something is under way.
-ACTIVE: frozenset[Phase] = frozenset({"queued", "submitted", "delayed"})
+ACTIVE: frozenset[Phase] = frozenset({"queued", "submitted", "delayed", "foreign"})
 
 
 class PlannedRun(NamedTuple):
@@ -37,6 +45,11 @@ class PlannedRun(NamedTuple):
     nbytes: int = 0
     #: True where the client must report its own changes of state to state handlers.
     has_handlers: bool = False
+    #: True where the cluster is to be told that the run has ended.
+    settles: bool = False
+    role: Role = "run"
+    #: The state that it has from the beginning; none where the role says all.
+    given: Header | None = None
 
 
 class Plan(NamedTuple):
@@ -52,12 +65,15 @@ class Plan(NamedTuple):
         Whose results are held when nobody on the cluster needs them; None for all.
     has_handlers : bool
         True where the flow itself has state handlers.
+    is_open : bool
+        True where task runs may be added later, and are forgotten when nobody needs them.
     """
 
     runs: tuple[PlannedRun, ...]
     reference: frozenset[TaskRunId]
     kept: frozenset[TaskRunId] | None = frozenset()
     has_handlers: bool = False
+    is_open: bool = False
 
     def keeps(self, id: TaskRunId) -> bool:
         """Return whether the result is held when nobody on the cluster needs it."""
@@ -117,6 +133,7 @@ class TaskRunRecord:
         "failed_readers",
         "future",
         "header",
+        "holders",
         "innocent",
         "last_execution",
         "left_running",
@@ -133,9 +150,12 @@ class TaskRunRecord:
         "values",
     )
 
-    def __init__(self, plan: PlannedRun) -> None:
+    def __init__(self, plan: PlannedRun, holders: int = 0) -> None:
         self.plan = plan
-        self.downstream: tuple[TaskRunId, ...] = ()
+        #: A tuple where it was known from the beginning, which is smaller.
+        self.downstream: Collection[TaskRunId] = ()
+        #: How many ask for the result to be kept, besides its readers.
+        self.holders = holders
         self.phase: Phase = "waiting"
         #: The number of the newest send; news of older ones changes no state.
         self.submission = 0
@@ -177,6 +197,17 @@ class TaskRunRecord:
         """Which task run this is about."""
         return self.plan.id
 
+    def add_reader(self, id: TaskRunId) -> None:
+        """Take in a downstream run that came later."""
+        if not isinstance(self.downstream, dict):
+            self.downstream = dict.fromkeys(self.downstream)
+        self.downstream[id] = None
+
+    def drop_reader(self, id: TaskRunId) -> None:
+        """Forget a downstream run that came later."""
+        assert isinstance(self.downstream, dict)
+        del self.downstream[id]
+
     @property
     def is_gone(self) -> bool:
         """True where a run that reads this one could not be sent, because its value is nowhere."""
@@ -187,6 +218,10 @@ class TaskRunRecord:
             and self.by_value is None
             and not self.header.stands_alone
         )
+
+    def is_awaiting(self, submission: int) -> bool:
+        """Return whether news of a submission is what is waited for."""
+        return self.phase == "submitted" and submission == self.submission
 
     def has_heard(self, execution: int) -> bool:
         """Return whether an execution's end is known: the same news twice is news once."""
@@ -268,9 +303,9 @@ def attempt_of(header: Header) -> Attempt:
     )  # fmt: skip
 
 
-def make_records(runs: Iterable[PlannedRun]) -> dict[TaskRunId, TaskRunRecord]:
+def make_records(plan: Plan) -> dict[TaskRunId, TaskRunRecord]:
     """Return a record for each planned run, with its downstream runs filled in."""
-    records = {run.id: TaskRunRecord(run) for run in runs}
+    records = {run.id: TaskRunRecord(run, int(plan.keeps(run.id))) for run in plan.runs}
     downstream: dict[TaskRunId, list[TaskRunId]] = {id: [] for id in records}
     for id, record in records.items():
         for upstream in record.plan.upstream:

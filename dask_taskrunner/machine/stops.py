@@ -5,7 +5,8 @@ from __future__ import annotations
 from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import Command
 from dask_taskrunner.machine.desk import Desk
-from dask_taskrunner.machine.events import CancelAsked, ClusterLost
+from dask_taskrunner.machine.events import CancelAsked, ClusterLost, RunsCancelled
+from dask_taskrunner.machine.records import TaskRunRecord
 
 
 class Stops:
@@ -20,15 +21,29 @@ class Stops:
         if self._desk.final is not None:
             return
         for record in self._board.records.values():
+            if record.plan.role == "outside":
+                continue
             if record.header is None:
-                text = event.reason
-                if record.running is not None:
-                    text = f"asked to stop; its code was running on {record.running.worker}"
-                self._desk.end_on_client(record, "Cancelled", text)
+                self._cancel(record, event.reason)
             elif record.phase != "finished":
                 self._board.let_go(record)
                 self._board.finish(record)
         self._desk.finish(endings.flow_header("Cancelled", event.reason, self._desk.time))
+
+    def runs_cancelled(self, event: RunsCancelled) -> None:
+        """Cancel some task runs; what is behind them gets its triggers."""
+        if self._desk.final is not None:
+            return
+        for id in event.ids:
+            record = self._board.records.get(id)
+            if record is not None and record.header is None:
+                self._board.withdraw_behind(record, self._desk.time)
+                self._cancel(record, event.reason)
+
+    def _cancel(self, record: TaskRunRecord, text: str) -> None:
+        if record.running is not None:
+            text = f"asked to stop; its code was running on {record.running.worker}"
+        self._desk.end_on_client(record, "Cancelled", text)
 
     def cluster_lost(self, event: ClusterLost) -> None:
         """Keep what had finished; of the rest nothing is known."""

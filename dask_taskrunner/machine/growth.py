@@ -1,0 +1,176 @@
+"""How task runs come into a flow run and leave it: at its start, later, and when nobody needs them.
+
+A flow's runs are all there from the beginning, and stay while the flow run does. An open plan, to
+which runs are added one by one, forgets a run when its result is asked for by nobody and no run
+that may be sent again stands behind it.
+"""
+
+from __future__ import annotations
+
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.desk import Desk
+from dask_taskrunner.machine.events import (
+    ForeignEnded,
+    HistoryRead,
+    NoMoreRuns,
+    ResultsDropped,
+    ResultsWanted,
+    RunsAdded,
+)
+from dask_taskrunner.machine.records import OPEN, PlannedRun, TaskRunRecord
+
+
+class Growth:
+    """The rules about coming and leaving, over one flow run's desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._board = desk.board
+        #: Runs that were forgotten since they were last taken.
+        self._forgotten: list[TaskRunId] = []
+
+    def take_forgotten(self) -> tuple[TaskRunId, ...]:
+        """Return the runs that were forgotten since the last call."""
+        forgotten = tuple(self._forgotten)
+        self._forgotten.clear()
+        return forgotten
+
+    # -- coming ---------------------------------------------------------------------------
+
+    def begin_all(self) -> None:
+        """Begin every run of the plan, in its order."""
+        self._begin(list(self._board.records.values()))
+
+    def runs_added(self, event: RunsAdded) -> None:
+        """Take in runs that came later."""
+        if self._desk.final is None:
+            self._begin([self._add(run) for run in event.runs])
+
+    def no_more_runs(self, _event: NoMoreRuns) -> None:
+        """Let the run end when all that it has have ended."""
+        self._board.is_open = False
+
+    def _add(self, run: PlannedRun) -> TaskRunRecord:
+        board = self._board
+        record = TaskRunRecord(run, int(self._desk.plan.keeps(run.id)))
+        record.unopened_upstream = record.unfinished_upstream = 0
+        for id in run.upstream:
+            source = board.records[id]
+            source.add_reader(run.id)
+            source.unfinished_readers += 1
+            record.unopened_upstream += source.phase not in OPEN
+            record.unfinished_upstream += source.phase != "finished"
+        board.records[run.id] = record
+        board.counts[run.name]["Pending"] += 1
+        return record
+
+    def _begin(self, records: list[TaskRunRecord]) -> None:
+        """Put new runs, in topological order, where they begin."""
+        # Against the order: what a state that is given lets go out must not be one that waits for
+        # a time, or is not part of this run, and has not been put there yet.
+        for record in reversed(records):
+            self._place(record)
+        for record in records:
+            if record.phase == "waiting" and not record.unopened_upstream:
+                self._board.queue_alone(record)
+
+    def _place(self, record: TaskRunRecord) -> None:
+        """Put a run into the phase of its role, where that is another than to be run at once."""
+        given, role = record.plan.given, record.plan.role
+        if role == "foreign":
+            self._board.move(record, "foreign")
+        elif given is None:
+            return
+        elif role == "given":
+            self._arrive(record, given)
+        elif role == "outside":
+            record.retry_header = given
+            self._board.move(record, "paused")
+        else:
+            record.run_number = given.more.get("last_run_number", 0) + 1
+            due = given.more.get("scheduled_time")
+            if due is not None and due > self._desk.time:
+                self._wait(record, given, due)
+
+    def _wait(self, record: TaskRunRecord, given: Header, due: float) -> None:
+        """Put a run that is given a time, in epoch seconds, into the hands of the timer."""
+        before = record.shown
+        record.retry_header = given
+        self._board.move(record, "delayed")
+        self._board.set_timer(record, self._desk.now + due - self._desk.time)
+        self._board.show(record, before, self._desk.time, given)
+
+    def _arrive(self, record: TaskRunRecord, header: Header) -> None:
+        """End a run that was not run here; a future has what its header has not."""
+        record.submission = 1
+        record.future = not header.stands_alone
+        self._desk.end(record, header)
+
+    def foreign_ended(self, event: ForeignEnded) -> None:
+        """Take in the end of a run that belongs to another run."""
+        record = self._board.records.get(event.id)
+        if record is None or record.phase != "foreign":
+            return
+        header = event.header
+        if header is None:
+            text = f"{record.plan.slug} did not finish: the run that it belongs to has ended"
+            self._desk.end_on_client(record, "Failed", text)
+        else:
+            self._arrive(record, header)
+
+    # -- leaving --------------------------------------------------------------------------
+
+    def results_wanted(self, event: ResultsWanted) -> None:
+        """Hold on to results for one more."""
+        for id in event.ids:
+            record = self._board.records.get(id)
+            if record is not None:
+                record.holders += 1
+
+    def results_dropped(self, event: ResultsDropped) -> None:
+        """Let go of results that nobody else holds."""
+        for id in event.ids:
+            record = self._board.records.get(id)
+            if record is not None:
+                record.holders -= 1
+                self._board.release_if_unneeded(record)
+                self._board.loose.append(record)
+
+    def tidy(self) -> None:
+        """Forget finished runs of an open plan that nobody will speak of again."""
+        stack, self._board.loose = self._board.loose, []
+        while stack:
+            record = stack.pop()
+            if record.phase != "finished" or record.id not in self._board.records:
+                continue
+            unneeded = not record.holders and not record.downstream
+            # What needs no future is never sent again, and so needs nothing upstream of it.
+            if unneeded or (not record.future and record.header and record.header.stands_alone):
+                stack += self._detach(record)
+            if unneeded:
+                self._forget(record)
+
+    def _detach(self, record: TaskRunRecord) -> list[TaskRunRecord]:
+        """Take a run out of the lists of those upstream of it, and return these."""
+        sources = []
+        for id in record.plan.upstream:
+            source = self._board.records.get(id)
+            if source is not None and record.id in source.downstream:
+                source.drop_reader(record.id)
+                sources.append(source)
+        return sources
+
+    def _forget(self, record: TaskRunRecord) -> None:
+        board = self._board
+        board.let_go(record)
+        del board.records[record.id]
+        counts = board.counts[record.plan.name]
+        counts[record.shown] -= 1
+        if not +counts:
+            del board.counts[record.plan.name]
+        self._forgotten.append(record.id)
+
+    def history_read(self, _event: HistoryRead) -> None:
+        """Keep no more of an open plan's history than what is not read yet."""
+        if self._desk.plan.is_open:
+            self._board.history.clear()
