@@ -18,6 +18,42 @@ from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event
 
 
+class Shared:
+    """What several task runs need and is sent once. Two are the same only as the same object."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Code(Shared):
+    """Pickled task definitions.
+
+    Parameters
+    ----------
+    tasks : tuple of bytes
+        One pickle per definition.
+    """
+
+    __slots__ = ("tasks",)
+
+    def __init__(self, tasks: tuple[bytes, ...]) -> None:
+        self.tasks = tasks
+
+
+class Constant(Shared):
+    """A large argument.
+
+    Parameters
+    ----------
+    data : bytes or None
+        Its pickle; None once it is not needed any more.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | None) -> None:
+        self.data = data
+
+
 class RunSpec(NamedTuple):
     """What the cluster is told of one task run, whichever submission it is.
 
@@ -25,10 +61,10 @@ class RunSpec(NamedTuple):
     ----------
     name, slug : str
         The task's name and the task run's.
-    definition : int
-        Position of its definition among the flow's.
+    code, definition : Code, int
+        The definition of the task, and its position there.
     arguments : bytes
-        The pickled arguments, with placeholders for upstream results.
+        The pickled arguments, with placeholders for constants and upstream results.
     upstream_slugs : tuple of str
         The names of its upstream runs.
     priority : float
@@ -37,16 +73,42 @@ class RunSpec(NamedTuple):
         What a worker must have.
     workers : tuple of str or None
         Where it may run.
+    constants : tuple of Constant
+        Its large arguments.
+    ignores_trigger : bool
+        True where it is run whatever its trigger and a skip upstream say.
+    initial : bytes or None
+        The pickled state that it begins with, where that is not known from its run number.
+    cached : object or None
+        A future that has the cached state it begins with.
+    foreign : object or None
+        What the cluster has under another name: a future of somebody else's, of whose value this
+        run makes a state.
+    held : object or None
+        The future that has the state of a run that is not run here.
+    wire : tuple or None
+        That state with its value, where no future has it yet.
+    keeps : tuple
+        What must not be let go before the run ends.
     """
 
     name: str
     slug: str
+    code: Code
     definition: int
     arguments: bytes
     upstream_slugs: tuple[str, ...]
     priority: float = 0.0
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None = None
     workers: tuple[str, ...] | None = None
+    constants: tuple[Constant, ...] = ()
+    ignores_trigger: bool = False
+    initial: bytes | None = None
+    cached: Any = None
+    foreign: Any = None
+    held: Any = None
+    wire: tuple[Any, ...] | None = None
+    keeps: tuple[Any, ...] = ()
 
 
 class FlowSpec(NamedTuple):
@@ -56,18 +118,18 @@ class FlowSpec(NamedTuple):
     ----------
     run : str
         Eight hexadecimal digits that no other run has.
-    definitions : tuple of bytes
-        The pickled task definitions.
     context : mapping
         The entries of the context that all task runs share.
     runs : mapping
         Per task run.
+    is_open : bool
+        True where task runs may be added later.
     """
 
     run: str
-    definitions: tuple[bytes, ...]
     context: Mapping[str, Any]
     runs: Mapping[TaskRunId, RunSpec] = {}
+    is_open: bool = False
 
 
 class Channel(Protocol):
@@ -78,6 +140,30 @@ class Channel(Protocol):
 
     def release(self, ids: Sequence[TaskRunId]) -> None:
         """Let go of futures. What has not started never starts."""
+
+    def add(self, runs: Mapping[TaskRunId, RunSpec]) -> None:
+        """Take note of task runs that will be submitted later."""
+
+    def settle(self, ids: Sequence[TaskRunId]) -> None:
+        """Let go of what only these task runs needed, which have ended."""
+
+    def forget(self, ids: Sequence[TaskRunId]) -> None:
+        """Forget task runs of which nobody will speak again."""
+
+    def hold(self, id: TaskRunId, future: Any) -> None:
+        """Take over what :meth:`share` of another channel gave as a task run's future."""
+
+    def share(self, id: TaskRunId) -> Any:
+        """Return a future of the state of a task run for somebody else, or None if it is gone."""
+
+    def value_future(self, id: TaskRunId) -> Any:
+        """Return the cluster's own kind of future, of the plain value of a held state.
+
+        Raises
+        ------
+        ResultReleased
+            No future holds it.
+        """
 
     def fetch_header(self, id: TaskRunId, submission: int) -> None:
         """Have the header of a finished future posted."""

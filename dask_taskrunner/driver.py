@@ -25,8 +25,10 @@ from dask_taskrunner.machine.commands import (
     Command,
     FetchHeader,
     Finish,
+    Forget,
     Note,
     Release,
+    Settled,
     SubmitMany,
 )
 from dask_taskrunner.machine.events import CancelAsked, ClusterLost, Event, RunStarted, TimerFired
@@ -217,6 +219,11 @@ class Driver:
                 self.channel.submit(command.runs)
             case Release():
                 self._to_release += command.ids
+            case Settled():
+                self.channel.settle(command.ids)
+            case Forget():
+                self._release()
+                self.channel.forget(command.ids)
             case FetchHeader():
                 self.channel.fetch_header(command.id, command.submission)
             case CallHook():

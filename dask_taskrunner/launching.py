@@ -48,8 +48,10 @@ def launch(
     run_id = uuid.uuid4().hex[:8]
     run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
     entries = _context(run, context)
-    check_context(entries)
-    spec = FlowSpec(run_id, plan.definitions, entries, plan.specs)
+    parameters = {**values, **plan.large_parameters}
+    check_context(entries, parameters)
+    entries["parameters"] = parameters
+    spec = FlowSpec(run_id, entries, plan.specs)
     hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
     driver = Driver(plan.machine, spec, backend, hooks, run.listener)
     run.attach(driver)
@@ -98,5 +100,4 @@ def _context(run: FlowRun, more: Mapping[str, Any]) -> dict[str, Any]:
         "flow_name": run.flow.name,
         "flow_run_id": run.run_id,
         "run_name": run.run_name,
-        "parameters": run.parameters,
     }

@@ -1,25 +1,25 @@
 """From a flow to a plan: what the machine is to know of it, and what the cluster is to be told.
 
 Everything that can be wrong with a run is found here, before anything is sent. Parameters and
-constants are never task runs: they are put into the arguments.
+constants are never task runs: they are put into the arguments. A future of the cluster's own kind
+among the arguments is one: it may fail like any other.
 """
 
 from __future__ import annotations
 
+import itertools
 import pickle
-from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-import cloudpickle
-
-from dask_taskrunner.backend import RunSpec
-from dask_taskrunner.exceptions import UnpicklableArgument, describe
-from dask_taskrunner.graph.arguments import replace
+from dask_taskrunner.backend import Code, RunSpec
+from dask_taskrunner.graph.arguments import find, replace
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.parameters import Parameter
-from dask_taskrunner.graph.tasks import BoundTask, Node
+from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Node
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.records import Plan, PlannedRun
+from dask_taskrunner.packing import Packer, pickle_task, unpicklable
 from dask_taskrunner.worker.placeholders import Placeholder
 
 
@@ -30,8 +30,6 @@ class FlowPlan(NamedTuple):
     ----------
     machine : Plan
         For the machine.
-    definitions : tuple of bytes
-        The pickled task definitions.
     specs : mapping
         Per task run, what the cluster is told.
     tasks : tuple of BoundTask
@@ -40,14 +38,24 @@ class FlowPlan(NamedTuple):
         The tasks with all defaults filled in, by the task run's position.
     ids : mapping
         Slug -> task run.
+    large_parameters : mapping
+        Name of a parameter -> what stands for it in the context.
+    warnings : sequence of str
+        What the caller can mend.
     """
 
     machine: Plan
-    definitions: tuple[bytes, ...]
     specs: Mapping[TaskRunId, RunSpec]
     tasks: tuple[BoundTask[Any], ...]
     resolved: tuple[Any, ...]
     ids: Mapping[str, TaskRunId]
+    large_parameters: Mapping[str, object]
+    warnings: Sequence[str]
+
+    @property
+    def definitions(self) -> tuple[bytes, ...]:
+        """The pickled task definitions."""
+        return next(iter(self.specs.values())).code.tasks
 
 
 def plan_flow(
@@ -57,6 +65,8 @@ def plan_flow(
     task_defaults: Mapping[str, Any],
     keep: str,
     return_tasks: Collection[BoundTask[Any]] | None,
+    packer: Packer | None = None,
+    foreign_types: tuple[type, ...] = (),
 ) -> FlowPlan:
     """Return the plan of a flow.
 
@@ -72,74 +82,194 @@ def plan_flow(
         Which results stay on the cluster after the end.
     return_tasks : collection of BoundTask or None
         Tasks whose results to keep besides; None for all.
+    packer : Packer, optional
+        Packs the arguments.
+    foreign_types : tuple of type
+        The cluster's own futures, of whose values task runs are made.
 
     Raises
     ------
     EmptyFlow
         There is nothing to run.
-    UnpicklableArgument
+    UnpicklableArgument, LargeArgument
         A constant or a task cannot be sent; the error names it.
     """
     flow.validate()
-    tasks = tuple(task for task in flow.sorted_tasks() if isinstance(task, BoundTask))
-    positions: dict[Node, int] = {task: n for n, task in enumerate(tasks)}
-    upstream = _upstream_positions(flow, positions)
+    own = tuple(task for task in flow.sorted_tasks() if isinstance(task, BoundTask))
+    foreign = _find_foreign(flow, own, parameters, foreign_types)
+    # What is somebody else's comes first: a plan is in topological order.
+    tasks = (*(bound for bound, _ in foreign), *own)
+    layout = _Layout(
+        {task: n for n, task in enumerate(tasks)},
+        [future for _, future in foreign],
+        {id(future): n for n, (_, future) in enumerate(foreign)},
+        parameters,
+        foreign_types,
+    )
+    upstream = _upstream_positions(flow, tasks, layout)
     definitions = _Definitions(flow.task_defaults, task_defaults)
     resolved = tuple(definitions.resolve(task) for task in tasks)
-    specs = _specs(tasks, upstream, positions, definitions, parameters)
-    reference = frozenset((positions[task], -1) for task in flow.reference_tasks())
+    packer = packer or Packer()
+    large = _large_parameters(parameters, packer)
+    specs = _specs(tasks, upstream, layout, definitions, packer)
+    reference = frozenset((layout.positions[task], -1) for task in flow.reference_tasks())
     machine = Plan(
         tuple(
-            _planned_run(n, task, upstream[n], definition, specs[n, -1])
-            for n, (task, definition) in enumerate(zip(tasks, resolved, strict=True))
+            planned_run((n, -1), upstream[n], definition, specs[n, -1])
+            for n, definition in enumerate(resolved)
         ),
         reference,
-        _kept(keep, reference, return_tasks, positions),
+        _kept(keep, reference, return_tasks, layout.positions),
         bool(flow.state_handlers),
     )
     ids = {task.slug: (n, -1) for n, task in enumerate(tasks)}
-    return FlowPlan(machine, definitions.pickled(), specs, tasks, resolved, ids)
+    return FlowPlan(machine, specs, tasks, resolved, ids, large, packer.warnings)
+
+
+class _Layout(NamedTuple):
+    """Where everything stands in a plan."""
+
+    positions: Mapping[Node, int]
+    #: Those of somebody else come first.
+    futures: Sequence[Any]
+    #: By the id of the future.
+    foreign: Mapping[int, int]
+    parameters: Mapping[str, Any]
+    foreign_types: tuple[type, ...]
+
+    def position(self, found: Any) -> int:
+        """Return the position of a task, or of somebody else's future."""
+        if isinstance(found, Node):
+            return self.positions[found]
+        return self.foreign[id(found)]
+
+    def foreign_upstream(self, task: BoundTask[Any]) -> set[int]:
+        """Return the positions of the futures among the arguments of a task."""
+        if not self.foreign:
+            return set()
+        values = [self.with_parameters(value) for value in task.arguments.values()]
+        found = find(values, (Node, *self.foreign_types))
+        return {self.foreign[id(value)] for value in found if not isinstance(value, Node)}
+
+    def with_parameters(self, value: Any) -> Any:
+        """Return an argument with the values of parameters in it."""
+        return replace(value, Parameter, lambda parameter: self.parameters[parameter.name])
+
+    def with_placeholders(self, value: Any, order: Mapping[int, int]) -> Any:
+        """Return an argument with placeholders for what is upstream."""
+
+        def stand_in(found: Any) -> object:
+            return Placeholder(order[self.position(found)])
+
+        filled = self.with_parameters(value) if self.parameters else value
+        return replace(filled, (Node, *self.foreign_types), stand_in)
+
+
+def _find_foreign(
+    flow: Flow,
+    tasks: Sequence[BoundTask[Any]],
+    parameters: Mapping[str, Any],
+    foreign_types: tuple[type, ...],
+) -> list[tuple[BoundTask[Any], Any]]:
+    """Return the futures among all arguments, each with the task that makes a state of it."""
+    if not foreign_types:
+        return []
+    # The nodes, too: nobody must look inside of one.
+    found = find([parameters, *(task.arguments for task in tasks)], (Node, *foreign_types))
+    futures = [value for value in found if not isinstance(value, Node)]
+    taken = {task.slug for task in tasks}
+    slugs = (slug for slug in _numbered(FOREIGN.name) if slug not in taken)
+    return [
+        (BoundTask(flow, FOREIGN.name, next(slugs), FOREIGN, FOREIGN), future) for future in futures
+    ]
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
+
+
+def _value(value: Any) -> Any:
+    return value
+
+
+#: Makes a state of the value of a future that is somebody else's.
+FOREIGN: Final[FunctionTask[Any, Any]] = FunctionTask(_value, "dask_future", max_crash_retries=0)
+
+
+def _upstream_positions(
+    flow: Flow, tasks: Sequence[BoundTask[Any]], layout: _Layout
+) -> list[list[int]]:
+    """Return, per task, the positions of what is upstream of it, each once, in their order."""
+    upstream = [layout.foreign_upstream(task) for task in tasks]
+    for edge in flow.edges:
+        source = layout.positions.get(edge.upstream_task)
+        # A parameter is no task run: it is there before the run begins.
+        if source is not None:
+            upstream[layout.positions[edge.downstream_task]].add(source)
+    return [sorted(found) for found in upstream]
+
+
+def _large_parameters(parameters: Mapping[str, Any], packer: Packer) -> dict[str, object]:
+    """Return what stands in the context for parameters that are too large to be there."""
+    found: dict[str, object] = {}
+    for name, value in parameters.items():
+        placeholder = packer.add_for_all(f"parameter {name!r}", value)
+        if placeholder is not None:
+            found[name] = placeholder
+    return found
 
 
 def _specs(
     tasks: tuple[BoundTask[Any], ...],
     upstream: list[list[int]],
-    positions: Mapping[Node, int],
+    layout: _Layout,
     definitions: _Definitions,
-    parameters: Mapping[str, Any],
+    packer: Packer,
 ) -> dict[TaskRunId, RunSpec]:
     priorities = _priorities(upstream)
-    specs = {}
+    specs: dict[TaskRunId, RunSpec] = {}
     for n, task in enumerate(tasks):
         definition = definitions.resolve(task)
+        order = {position: place for place, position in enumerate(upstream[n])}
+        filled = {
+            name: layout.with_placeholders(value, order) for name, value in task.arguments.items()
+        }
+        arguments, constants = packer.pack(task.slug, filled)
         specs[n, -1] = RunSpec(
             name=task.name,
             slug=task.slug,
+            code=definitions.code,
             definition=definitions.position(definition),
-            arguments=_pickle_arguments(task, upstream[n], positions, parameters),
+            arguments=arguments,
             upstream_slugs=tuple(tasks[u].slug for u in upstream[n]),
             priority=definition.priority + priorities[n],
             resources=definition.resources,
-            workers=_workers(definition.workers),
+            workers=workers_of(definition),
+            constants=constants,
+            foreign=layout.futures[n] if n < len(layout.futures) else None,
         )
+    definitions.complete()
     return specs
 
 
-def _planned_run(
-    n: int, task: BoundTask[Any], upstream: list[int], definition: Any, spec: RunSpec
+def planned_run(
+    id: TaskRunId, upstream: Sequence[int], definition: Any, spec: RunSpec
 ) -> PlannedRun:
+    """Return what the machine is to know of a task run."""
     return PlannedRun(
-        id=(n, -1),
-        name=task.name,
-        slug=task.slug,
+        id=id,
+        name=spec.name,
+        slug=spec.slug,
         upstream=tuple((u, -1) for u in upstream),
         max_crash_retries=definition.max_crash_retries,
         nbytes=len(spec.arguments),
         has_handlers=bool(definition.state_handlers),
+        settles=bool(spec.constants) or spec.foreign is not None,
     )
 
 
-def check_context(context: Mapping[str, Any]) -> None:
+def check_context(context: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
     """Find out, before anything is sent, whether the entries of a context can be.
 
     Raises
@@ -147,25 +277,18 @@ def check_context(context: Mapping[str, Any]) -> None:
     UnpicklableArgument
         One cannot; the error names it.
     """
-    parameters = context.get("parameters", {})
     named = {f"parameter {name!r}": (name, value) for name, value in parameters.items()}
-    named |= {
-        f"the context's {name!r}": (name, value)
-        for name, value in context.items()
-        if value is not parameters
-    }
-    for what, (name, value) in named.items():
+    named |= {f"the context's {name!r}": (name, value) for name, value in context.items()}
+    for what, (_, value) in named.items():
         try:
             pickle.dumps(value, protocol=5)
         except Exception as error:
-            raise UnpicklableArgument(
-                f"{what} cannot be pickled: {describe(error)}. Every task run finds it in its "
-                "context, so it must be something that can be sent.",
-                argument=name,
-            ) from error
+            raise unpicklable(what, what, value, error) from error
 
 
-def _workers(workers: Any) -> tuple[str, ...] | None:
+def workers_of(definition: Any) -> tuple[str, ...] | None:
+    """Return the only workers that may run a task, or None."""
+    workers = definition.workers
     if workers is None:
         return None
     return (workers,) if isinstance(workers, str) else tuple(workers)
@@ -181,17 +304,6 @@ def _kept(
         return None
     wanted = frozenset((positions[task], -1) for task in return_tasks)
     return wanted | reference if keep == "reference" else wanted
-
-
-def _upstream_positions(flow: Flow, positions: Mapping[Node, int]) -> list[list[int]]:
-    """Return, per task, the positions of its upstream tasks, each once, in their order."""
-    found: list[dict[int, None]] = [{} for _ in positions]
-    for edge in flow.edges:
-        source = positions.get(edge.upstream_task)
-        # A parameter is no task run: it is there before the run begins.
-        if source is not None:
-            found[positions[edge.downstream_task]][source] = None
-    return [sorted(upstream) for upstream in found]
 
 
 def _priorities(upstream: list[list[int]]) -> list[float]:
@@ -216,6 +328,8 @@ class _Definitions:
         self._pickles: list[bytes] = []
         # Keeps the objects alive whose ids are used above.
         self._alive: list[Any] = []
+        #: What all of them travel in; filled by :meth:`complete`.
+        self.code = Code(())
 
     def resolve(self, task: BoundTask[Any]) -> Any:
         """Return the task's definition with the defaults of flow and runner filled in."""
@@ -225,68 +339,13 @@ class _Definitions:
             found = definition.with_defaults(*self._defaults)
             self._resolved[id(definition)] = found
             self._positions[id(found)] = len(self._pickles)
-            self._pickles.append(_pickle_task(found))
+            self._pickles.append(pickle_task(found))
             self._alive += [definition, found]
         return found
 
     def position(self, resolved: Any) -> int:
         return self._positions[id(resolved)]
 
-    def pickled(self) -> tuple[bytes, ...]:
-        return tuple(self._pickles)
-
-
-def _pickle_task(task: Any) -> bytes:
-    try:
-        # By cloudpickle at once: a function of a script or notebook has no module over there.
-        data: bytes = cloudpickle.dumps(task, protocol=5)
-    except Exception as error:  # Whatever the user's objects raise.
-        raise UnpicklableArgument(
-            f"task {task.name!r} cannot be pickled: {error}. What its function refers to is sent "
-            "along; open files, locks and connections inside the task instead.",
-            task=task.name,
-            argument="",
-        ) from error
-    return data
-
-
-def _pickle_arguments(
-    task: BoundTask[Any],
-    upstream: list[int],
-    positions: Mapping[Node, int],
-    parameters: Mapping[str, Any],
-) -> bytes:
-    order = {position: place for place, position in enumerate(upstream)}
-
-    def stand_in(node: Any) -> object:
-        if isinstance(node, Parameter):
-            return parameters[node.name]
-        return Placeholder(order[positions[node]])
-
-    filled = {name: replace(value, Node, stand_in) for name, value in task.arguments.items()}
-    try:
-        return _pickle_value(filled)
-    except Exception:  # Whatever it is: the loop below finds whose fault it is.
-        for name, value in filled.items():
-            try:
-                _pickle_value(value)
-            except Exception as error:
-                raise UnpicklableArgument(
-                    f"argument {name!r} of {task.slug!r} cannot be pickled: "
-                    f"{type(error).__name__}: {error}. Make it inside the task, or pass what it "
-                    "is made from.",
-                    task=task.slug,
-                    argument=name,
-                ) from error
-        raise
-
-
-def _pickle_value(value: object) -> bytes:
-    # pickle is ten times as fast, but refers to __main__, which a worker does not have.
-    try:
-        data = pickle.dumps(value, protocol=5)
-    except Exception:  # noqa: BLE001 (cloudpickle's own word counts)
-        data = b"__main__"
-    if b"__main__" in data:
-        data = cloudpickle.dumps(value, protocol=5)
-    return data
+    def complete(self) -> None:
+        """Put the pickles where they travel."""
+        self.code.tasks = tuple(self._pickles)

@@ -10,7 +10,7 @@ from dask_taskrunner.backend import FlowSpec
 from dask_taskrunner.dask_backend.channel import DaskChannel
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.machine.events import Event
-from dask_taskrunner.worker.bootstrap import make_bootstrap
+from dask_taskrunner.worker.bootstrap import make_bootstraps
 
 
 class DaskBackend:
@@ -25,12 +25,12 @@ class DaskBackend:
     def __init__(self, client: Client) -> None:
         self.client = client
         self._hub = Hub.acquire(client)
-        self._bootstrap = make_bootstrap()
+        self._bootstraps = make_bootstraps()
         self._closed = False
 
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> DaskChannel:
         """Return a new flow run's channel; ``post`` gets its news."""
-        return DaskChannel(self.client, self._hub, self._bootstrap, spec, post)
+        return DaskChannel(self.client, self._hub, self._bootstraps, spec, post)
 
     def close(self) -> None:
         """End the subscription."""

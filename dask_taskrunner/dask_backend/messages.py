@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 # Alias says "the value of that key" inside a message, also for keys of the same message. The
 # public ways are a Future, which a message's own keys do not have yet, and legacy tuples, which
@@ -15,10 +15,7 @@ from dask._task_spec import Alias
 from dask_taskrunner.backend import RunSpec
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
-from dask_taskrunner.worker.wire import Call
-
-#: Up to so many upstream runs are arguments of their own; more are one list, which costs Dask more.
-NARROW: Final = 4
+from dask_taskrunner.worker.wire import NARROW, Call
 
 #: Name, flow run and position; index of the mapped child, -1 where not mapped; submission.
 Key: TypeAlias = tuple[str, int, int]
@@ -80,7 +77,9 @@ def segments(
         yield segment
 
 
-def pickle_call(flow_run: str, run: Submission, spec: RunSpec) -> bytes:
+def pickle_call(
+    flow_run: str, run: Submission, spec: RunSpec, *, references: int, cached: bool = False
+) -> bytes:
     """Return a :class:`~dask_taskrunner.worker.wire.Call` as it travels."""
     by_value = {
         position: (state.to_wire(), spec.upstream_slugs[position])
@@ -89,7 +88,8 @@ def pickle_call(flow_run: str, run: Submission, spec: RunSpec) -> bytes:
     }
     call = Call(
         flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
-        spec.name, spec.definition, spec.arguments, by_value,
+        spec.name, spec.definition, spec.arguments, by_value, references, len(spec.constants),
+        cached, spec.foreign is not None, spec.ignores_trigger, spec.initial,
     )  # fmt: skip
     # As a plain tuple: the bootstrap reads it where this package is missing.
     return pickle.dumps(tuple(call), protocol=5)

@@ -28,7 +28,7 @@ def find(value: object, wanted: Wanted) -> list[Any]:
         if isinstance(item, wanted):
             found.setdefault(id(item), item)
         elif type(item) not in _LEAVES and id(item) not in seen:
-            items = _items(item)
+            items = items_of(item)
             if items and not _LEAVES.issuperset(map(type, items)):
                 seen.add(id(item))
                 stack.extend(reversed(items))
@@ -45,7 +45,7 @@ def replace(value: Any, wanted: Wanted, make: Callable[[Any], object]) -> Any:
         return make(value)
     if type(value) in _LEAVES:
         return value
-    items = _items(value)
+    items = items_of(value)
     if not items or _LEAVES.issuperset(map(type, items)):
         return value
     new = [replace(item, wanted, make) for item in items]
@@ -54,7 +54,24 @@ def replace(value: Any, wanted: Wanted, make: Callable[[Any], object]) -> Any:
     return _rebuild(value, new)
 
 
-def _items(value: object) -> list[Any]:
+def rewrite(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return `value` with ``change(x)`` for whatever is inside, itself included, outermost first.
+
+    What `change` returns unchanged is looked into, if it is a container.
+    """
+    new = change(value)
+    if new is not value or type(value) in _LEAVES:
+        return new
+    items = items_of(value)
+    if not items or _LEAVES.issuperset(map(type, items)):
+        return value
+    changed = [rewrite(item, change) for item in items]
+    if all(a is b for a, b in zip(items, changed, strict=True)):
+        return value
+    return _rebuild(value, changed)
+
+
+def items_of(value: object) -> list[Any]:
     """Return what is directly inside a container; nothing for anything else."""
     if isinstance(value, (list, tuple, set, frozenset)):
         return list(value)
@@ -73,7 +90,7 @@ def _fields(value: Any) -> list[str]:
 
 
 def _rebuild(value: Any, items: list[Any]) -> Any:
-    """Return a container like `value` with other `items`, in the order of :func:`_items`."""
+    """Return a container like `value` with other `items`, in the order of :func:`items_of`."""
     if isinstance(value, tuple):
         make: Callable[[Iterable[Any]], Any] = getattr(type(value), "_make", type(value))
         return make(items)

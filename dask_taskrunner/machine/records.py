@@ -183,10 +183,8 @@ class TaskRunRecord:
         self.deaths = 0
         #: The execution of the newest header, so that the same news twice is news once.
         self.last_execution = 0
-        #: Upstream runs in no OPEN phase.
-        self.unopened_upstream = len(plan.upstream)
-        #: Upstream runs in another phase than finished.
-        self.unfinished_upstream = len(plan.upstream)
+        #: Upstream runs in no OPEN phase, and those in another phase than finished.
+        self.unopened_upstream = self.unfinished_upstream = len(plan.upstream)
         #: Direct downstream runs in another phase than finished.
         self.unfinished_readers = 0
         #: Direct downstream runs that failed or were cancelled: a resume needs their inputs.

@@ -12,15 +12,13 @@ changing the user's own settings of cloudpickle.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cloudpickle
 
-# `_Ref` stands for the class in the pickle of an instance: the class's own pickle, made once.
+# `Ref` stands for the class in the pickle of an instance: the class's own pickle, made once.
 _SOURCE: Final = '''
-class Bootstrap:
-    """Runs a task run of dask_taskrunner, or says that it is not installed here."""
-
+class ByValue:
     __slots__ = ("blob",)
 
     def __init__(self, blob):
@@ -29,12 +27,29 @@ class Bootstrap:
     def __reduce__(self):
         return Ref(self.blob), (self.blob,)
 
-    def __call__(self, call, definition, *upstream):
+
+class RunTask(ByValue):
+    """Runs a task run of dask_taskrunner, or says that it is not installed here."""
+
+    __slots__ = ()
+
+    def __call__(self, call, definition, *references):
         try:
             from dask_taskrunner.worker.run_task import run_task
         except ImportError as error:
             return answer(call, definition, error)
-        return run_task(call, definition, upstream)
+        return run_task(call, definition, references)
+
+
+class OpenValue(ByValue):
+    """Returns the plain value of what a task run of dask_taskrunner ended with."""
+
+    __slots__ = ()
+
+    def __call__(self, source):
+        from dask_taskrunner.worker.envelope import plain_value
+
+        return plain_value(source)
 
 
 class Ref:
@@ -44,7 +59,9 @@ class Ref:
         self.blob = blob
 
     def __call__(self, blob):
-        return Bootstrap(blob)
+        import cloudpickle
+
+        return cloudpickle.loads(blob)(blob)
 
     def __reduce__(self):
         import cloudpickle
@@ -60,7 +77,7 @@ def answer(call, definition, error):
     from distributed import get_worker
 
     run, n, map_index, submission, run_number, _, slug, *_ = pickle.loads(call)
-    topic = pickle.loads(definition)[1]
+    topic = pickle.loads(definition[0])[1]
     worker = get_worker()
     text = f"dask_taskrunner is not installed on worker {worker.address}: {error}"
     header = [
@@ -72,10 +89,18 @@ def answer(call, definition, error):
 '''
 
 
-def make_bootstrap() -> Callable[..., Any]:
-    """Return the bootstrap, which pickles the same way wherever it has travelled to."""
+class Bootstraps(NamedTuple):
+    """Functions that pickle the same way wherever they have travelled to."""
+
+    #: Runs a task run's pipeline.
+    run_task: Callable[..., Any]
+    #: Opens the value of a state.
+    open_value: Callable[..., Any]
+
+
+def make_bootstraps() -> Bootstraps:
+    """Return new ones."""
     namespace: dict[str, Any] = {"__name__": "dask_taskrunner_bootstrap"}
     exec(_SOURCE, namespace)  # our own source, right above
-    bootstrap = namespace["Bootstrap"]
-    made: Callable[..., Any] = bootstrap(cloudpickle.dumps(bootstrap))
-    return made
+    kinds = (namespace["RunTask"], namespace["OpenValue"])
+    return Bootstraps._make(kind(cloudpickle.dumps(kind)) for kind in kinds)

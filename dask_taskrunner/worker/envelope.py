@@ -88,6 +88,17 @@ class Opened:
         return 0
 
 
+def open_parts(holder: list[Any]) -> Any:
+    """Return the value whose pickle and buffers a list holds, and put it there in their place.
+
+    Later consumers in this process share it, as they do with raw Dask.
+    """
+    (parts,) = holder
+    if not isinstance(parts, Opened):
+        parts = holder[0] = Opened(pickle.loads(parts[0], buffers=parts[1]))
+    return parts.value
+
+
 def pickle_value(value: object, protocol: int) -> tuple[Any, list[Any]]:
     """Return the pickle of a value and its buffers.
 
@@ -156,18 +167,12 @@ class Received:
         header = self.header
         if "not_serializable" in header.more:
             raise ResultNotSerializable(self._text("pickled", header.more["not_serializable"]))
-        (parts,) = self._parts
-        if isinstance(parts, Opened):
-            value = parts.value
-        else:
-            try:
-                value = pickle.loads(parts[0], buffers=parts[1])
-            except Exception as error:  # Whatever a user's class does when it is rebuilt.
-                raise ResultNotSerializable(
-                    self._text("opened here", f"{type(error).__name__}: {error}")
-                ) from error
-            # Later consumers in this process share it, as they do with raw Dask.
-            self._parts[0] = Opened(value)
+        try:
+            value = open_parts(self._parts)
+        except Exception as error:  # Whatever a user's class does when it is rebuilt.
+            raise ResultNotSerializable(
+                self._text("opened here", f"{type(error).__name__}: {error}")
+            ) from error
         self._parts = None
         if isinstance(self.state, Failed):
             self.state.exception = cast(BaseException, value)
@@ -179,6 +184,20 @@ class Received:
             f"the result of {self.slug}, a {self.header.kind}, cannot be {verb}: {why}. "
             "Return something that pickles, or keep the two tasks in one."
         )
+
+
+def plain_value(source: Envelope | WireState) -> Any:
+    """Return the value of a state where it lies, for Dask code that knows nothing of states.
+
+    Raises
+    ------
+    Exception
+        What the task run failed with.
+    """
+    state = open_result(source).state
+    if isinstance(state, Failed) and state.exception is not None:
+        raise state.exception
+    return state.result
 
 
 def open_result(source: Envelope | WireState) -> Received:

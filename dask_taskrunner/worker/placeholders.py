@@ -1,15 +1,27 @@
-"""What stands in a task run's arguments for the result of an upstream run."""
+"""What stands in a task run's arguments for what does not travel with them."""
 
 from __future__ import annotations
 
+from typing import Self
 
-class Placeholder:
-    """Stands for the result of the upstream run at a position."""
 
+class _Positioned:
     __slots__ = ("position",)
 
     def __init__(self, position: int) -> None:
         self.position = position
 
-    def __reduce__(self) -> tuple[type[Placeholder], tuple[int]]:
-        return Placeholder, (self.position,)
+    def __reduce__(self) -> tuple[type[Self], tuple[int]]:
+        return type(self), (self.position,)
+
+
+class Placeholder(_Positioned):
+    """Stands for the result of the upstream run at a position."""
+
+    __slots__ = ()
+
+
+class ConstantPlaceholder(_Positioned):
+    """Stands for the large argument at a position."""
+
+    __slots__ = ()

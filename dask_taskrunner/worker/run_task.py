@@ -10,9 +10,8 @@ import copy
 import pickle
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 from dask.sizeof import sizeof
 from distributed import Worker, get_worker
@@ -30,23 +29,23 @@ from dask_taskrunner.headers import (
 from dask_taskrunner.states import Failed, Pending, Retrying, Skipped, State, Success
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
-from dask_taskrunner.worker.envelope import Envelope, Received
+from dask_taskrunner.worker.envelope import Envelope, Received, open_parts
 from dask_taskrunner.worker.outbox import OUTBOX
-from dask_taskrunner.worker.placeholders import Placeholder
+from dask_taskrunner.worker.placeholders import ConstantPlaceholder, Placeholder
 from dask_taskrunner.worker.reports import START_REPORTS
-from dask_taskrunner.worker.wire import Call, FlowDefinition
-
-#: How many flow runs' definitions a process keeps open.
-_OPEN_FLOWS: Final = 16
-_flows: OrderedDict[str, _OpenFlow] = OrderedDict()
+from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
 
 
 class _OpenFlow:
     """A flow run's shared definition, unpickled as far as it was needed."""
 
-    def __init__(self, definition: bytes) -> None:
-        self.definition = FlowDefinition._make(pickle.loads(definition))
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.definition = FlowDefinition._make(pickle.loads(data))
         self.context: dict[str, Any] = pickle.loads(self.definition.context)
+        parameters = self.context.get("parameters", {})
+        #: True where large parameters are not in the context, but come beside the arguments.
+        self.is_large = any(isinstance(p, ConstantPlaceholder) for p in parameters.values())
         self._tasks: dict[int, Any] = {}
 
     def task(self, position: int) -> Any:
@@ -55,30 +54,38 @@ class _OpenFlow:
             self._tasks[position] = pickle.loads(self.definition.tasks[position])
         return self._tasks[position]
 
+    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
+        # To another worker it goes as it came.
+        return bytes, (self._data,)
 
-def run_task(call: bytes, definition: bytes, upstream: tuple[Any, ...]) -> Envelope:
+    def __sizeof__(self) -> int:
+        return len(self._data)
+
+
+def run_task(call: bytes, definition: list[Any], references: tuple[Any, ...]) -> Envelope:
     """Run a task run's pipeline.
 
     Parameters
     ----------
     call : bytes
         A pickled :class:`~dask_taskrunner.worker.wire.Call`.
-    definition : bytes
-        A pickled :class:`~dask_taskrunner.worker.wire.FlowDefinition`.
-    upstream : tuple
-        The upstream envelopes or their wire forms, in the plan's order, without those that
-        came by value.
+    definition : list
+        Holds a pickled :class:`~dask_taskrunner.worker.wire.FlowDefinition`, and is given the
+        opened one in its place.
+    references : tuple
+        Constants, then the upstream envelopes or their wire forms, in the plan's order, without
+        those that came by value, then the envelope with the cached state.
     """
     execution = _Execution(Call._make(pickle.loads(call)), definition)
-    return execution.run(upstream)
+    return execution.run(references)
 
 
 class _Execution:
     """What one execution needs on its way."""
 
-    def __init__(self, call: Call, definition: bytes) -> None:
+    def __init__(self, call: Call, definition: list[Any]) -> None:
         self.call = call
-        self.flow = _open_flow(call.run, definition)
+        self.flow = _open_flow(definition)
         self.worker: Worker = get_worker()
         self.number = random.getrandbits(60)
         self.started: float | None = None
@@ -87,10 +94,21 @@ class _Execution:
         self.error: str | None = None
         self.unopened: ResultNotSerializable | None = None
 
-    def run(self, upstream: tuple[Any, ...]) -> Envelope:
-        received = self._receive(upstream)
+    def run(self, references: tuple[Any, ...]) -> Envelope:
+        call = self.call
+        # Many references come as one list, and few are padded with None where the runs of a
+        # message have differently many.
+        if call.references > NARROW:
+            references = tuple(references[0])
+        own = references[: call.references]
+        constants, own = own[: call.constants], own[call.constants :]
+        cached = None
+        if call.has_cached:
+            own, cached = own[:-1], own[-1]
+        received = [] if call.is_foreign else self._receive(own)
         waits_for = next((r.header for r in received if not r.state.is_finished()), None)
-        state = self._run_pipeline(received, waits_for is None)
+        arguments = _Arguments(call, received, constants, own if call.is_foreign else ())
+        state = self._run_pipeline(arguments, cached, waits_for is None)
         header = self._header(state, waits_for)
         OUTBOX.send(
             self.worker,
@@ -103,23 +121,19 @@ class _Execution:
         return Envelope(header, self.call.slug, state)
 
     def _receive(self, upstream: tuple[Any, ...]) -> list[Received]:
-        # Many upstream runs come as one list.
-        if upstream and isinstance(upstream[0], list):
-            upstream = tuple(upstream[0])
         held = iter(upstream)
         by_value = self.call.by_value
-        # Dask pads with None where a message's runs have differently many upstream runs.
-        count = len(by_value) + sum(source is not None for source in upstream)
         return [
             Received.by_value(*by_value[position]) if position in by_value else Received(next(held))
-            for position in range(count)
+            for position in range(len(by_value) + len(upstream))
         ]
 
-    def _run_pipeline(self, received: list[Received], ready: bool) -> State:
+    def _run_pipeline(self, arguments: _Arguments, cached: Any, ready: bool) -> State:
         call = self.call
         try:
             task = self._task()
-            inputs = self._inputs(received) if ready else {}
+            inputs = self._inputs(arguments) if ready else {}
+            initial = self._initial(cached)
         except Exception as error:  # noqa: BLE001 (the user's modules and classes are unpickled)
             text = f"{type(error).__name__}: {error}"
             return Failed(
@@ -127,20 +141,35 @@ class _Execution:
                 exception=error,
                 traceback=user_traceback(error),
             )
-        initial: State = Pending()
-        if call.run_number > 1:
-            initial = Retrying(last_run_number=call.run_number - 1)
         return TaskRunner(task).run(
             state=initial,
-            upstream_states={r.slug: r.state for r in received},
+            upstream_states={r.slug: r.state for r in arguments.received},
             inputs=inputs,
-            context=self._context(),
+            ignore_trigger=call.ignores_trigger,
+            context=self._context(arguments),
         )
+
+    def _initial(self, cached: Any) -> State:
+        """Return the state that this execution begins with."""
+        call = self.call
+        if call.run_number > 1:
+            return Retrying(last_run_number=call.run_number - 1)
+        if cached is not None:
+            state = Received(cached)
+            state.open()
+            if isinstance(state.state, Success) and state.state.cached is not None:
+                return state.state.cached
+        if call.initial is not None:
+            initial: State = pickle.loads(call.initial)
+            return initial
+        return Pending()
 
     def _task(self) -> Any:
         """Return this execution's own copy of the task, with its clock around the body."""
         task = copy.copy(self.flow.task(self.call.definition))
         task.name, task.slug = self.call.name, self.call.slug
+        if self.call.ignores_trigger:
+            task.skip_on_upstream_skip = False
         body = task.call
         task.call = lambda inputs: self._timed(body, inputs)
         return task
@@ -162,29 +191,20 @@ class _Execution:
             self.seconds = time.monotonic() - begin
             START_REPORTS.ended(number)
 
-    def _inputs(self, received: list[Received]) -> dict[str, Any]:
+    def _inputs(self, arguments: _Arguments) -> dict[str, Any]:
         try:
-            for upstream in received:
-                upstream.open()
+            arguments.open()
         except ResultNotSerializable as error:
             # The body is the place to raise it: after the trigger, and as a failure like others.
             self.unopened = error
             return {}
+        return arguments.inputs()
 
-        def result_of(placeholder: Any) -> Any:
-            source = received[placeholder.position]
-            # A header without a kind has no result; None has one: NoneType.
-            if source.header.kind:
-                return source.state.result
-            return MissingResult(source.slug, source.state)
-
-        arguments: dict[str, Any] = pickle.loads(self.call.arguments)
-        return {name: replace(value, Placeholder, result_of) for name, value in arguments.items()}
-
-    def _context(self) -> dict[str, Any]:
+    def _context(self, arguments: _Arguments) -> dict[str, Any]:
         call = self.call
         return {
             **self.flow.context,
+            **({"parameters": arguments.parameters(self.flow)} if self.flow.is_large else {}),
             "task_run_number": call.run_number,
             "attempt": call.attempt,
             "task_name": call.name,
@@ -221,11 +241,56 @@ def _size_of(result: object) -> int:
         return 0
 
 
-def _open_flow(run: str, definition: bytes) -> _OpenFlow:
-    flow = _flows.get(run)
-    if flow is None:
-        # Two threads may both open it; they agree, and one of the two is dropped.
-        flow = _flows[run] = _OpenFlow(definition)
-        while len(_flows) > _OPEN_FLOWS:
-            _flows.popitem(last=False)
-    return flow
+def _open_flow(definition: list[Any]) -> _OpenFlow:
+    # Two threads may both open it; they agree, and one of the two is dropped.
+    opened = definition[0]
+    if not isinstance(opened, _OpenFlow):
+        opened = definition[0] = _OpenFlow(opened)
+    return opened
+
+
+class _Arguments(NamedTuple):
+    """What comes with an execution, on its way to the inputs of the body."""
+
+    call: Call
+    received: list[Received]
+    constants: tuple[list[Any], ...]
+    #: The plain value of somebody else's future, alone.
+    foreign: tuple[Any, ...]
+
+    def open(self) -> None:
+        """Open the values upstream.
+
+        Raises
+        ------
+        ResultNotSerializable
+            One of them cannot be opened here.
+        """
+        for upstream in self.received:
+            upstream.open()
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the arguments by parameter name."""
+        arguments: dict[str, Any] = pickle.loads(self.call.arguments)
+        if self.call.is_foreign:
+            return dict.fromkeys(arguments, self.foreign[0])
+        return {
+            name: replace(value, (Placeholder, ConstantPlaceholder), self._value_of)
+            for name, value in arguments.items()
+        }
+
+    def parameters(self, flow: _OpenFlow) -> dict[str, Any]:
+        """Return the flow's parameters, also the large ones."""
+        return {
+            name: self._value_of(value) if isinstance(value, ConstantPlaceholder) else value
+            for name, value in flow.context["parameters"].items()
+        }
+
+    def _value_of(self, placeholder: Any) -> Any:
+        if isinstance(placeholder, ConstantPlaceholder):
+            return open_parts(self.constants[placeholder.position])
+        source = self.received[placeholder.position]
+        # A header without a kind has no result; None has one: NoneType.
+        if source.header.kind:
+            return source.state.result
+        return MissingResult(source.slug, source.state)

@@ -19,6 +19,9 @@ BEGAN_MESSAGE: Final = "dtr1-began"
 #: ``(pickle of the value, its buffers)``. In a list, because who opens it puts the value there.
 WireState: TypeAlias = tuple[str, bytes, list[Any]]
 
+#: Up to so many references are arguments of their own; more are one list, which costs Dask more.
+NARROW: Final = 4
+
 
 class Call(NamedTuple):
     """What is particular to one submission of one task run; travels as ``pickle(tuple(call))``."""
@@ -37,10 +40,23 @@ class Call(NamedTuple):
     arguments: bytes
     #: Upstream states that no future holds: position -> (list(header), slug).
     by_value: Mapping[int, tuple[list[Any], str]]
+    #: How many references come along: constants, upstream runs, and the cached state if there is.
+    references: int = 0
+    #: How many of them, the first ones, are constants.
+    constants: int = 0
+    has_cached: bool = False
+    #: True where the one reference is a plain value, of which a state is to be made.
+    is_foreign: bool = False
+    ignores_trigger: bool = False
+    #: ``pickle`` of the state that the run begins with; None for what its run number says.
+    initial: bytes | None = None
 
 
 class FlowDefinition(NamedTuple):
-    """What all task runs of a flow run share; travels as ``pickle(tuple(definition))``."""
+    """What all task runs of a flow run share; travels as ``[pickle(tuple(definition))]``.
+
+    In a list, because who opens it puts the opened one there.
+    """
 
     run: str
     #: The Dask client's topic.

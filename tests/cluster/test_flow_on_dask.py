@@ -93,7 +93,7 @@ def test_the_edges_on_the_scheduler_are_those_of_the_flow(runner, client, marks)
 
     found = client.run_on_scheduler(dependencies, run.run_id)
     names = {key[0].rsplit("-", 1)[1]: key for key in our_keys(client, run)}
-    shared = {(f"definition-{run.run_id}", -1, 0)}
+    shared = {(f"definition-{run.run_id}", 0, 1)}
     edges = {n: found[key] - shared for n, key in names.items()}
     assert edges == {
         "0": set(),

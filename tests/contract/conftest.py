@@ -64,7 +64,7 @@ def cancel(request: pytest.FixtureRequest) -> Callable[[BareRun, str], None]:
 
         address = request.getfixturevalue("cluster").scheduler_address
         with Client(address, set_as_default=False) as other:
-            key = channel._key(run.id(slug), 1)
+            key = channel._held.get(run.id(slug)).future.key
             other.cancel([Future(key, client=other)], force=True)
 
     return cancel

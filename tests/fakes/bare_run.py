@@ -24,8 +24,7 @@ class BareRun:
         self.plan: FlowPlan = plan_flow(flow, {}, task_defaults={}, keep="all", return_tasks=None)
         self.news: queue.Queue[Event] = queue.Queue()
         spec = FlowSpec(
-            f"{time.monotonic_ns() % 16**8:08x}", self.plan.definitions, {"region": "eu"},
-            self.plan.specs,
+            f"{time.monotonic_ns() % 16**8:08x}", {"region": "eu"}, self.plan.specs
         )  # fmt: skip
         self.channel = backend.open_run(spec, self.news.put)
         self.headers: dict[tuple[str, int], Header] = {}

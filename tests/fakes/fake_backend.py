@@ -9,13 +9,13 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from dask_taskrunner import Flow, FlowRun
-from dask_taskrunner.backend import FlowSpec
+from dask_taskrunner.backend import Code, Constant, FlowSpec, RunSpec, Shared
 from dask_taskrunner.dask_backend.messages import pickle_call
 from dask_taskrunner.exceptions import ResultLost, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
@@ -33,8 +33,8 @@ from dask_taskrunner.machine.events import (
     WorkerRemoved,
 )
 from dask_taskrunner.worker import run_task as worker_side
-from dask_taskrunner.worker.envelope import Envelope, open_result
-from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, WireState
+from dask_taskrunner.worker.envelope import Envelope, open_result, plain_value
+from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, NARROW, WireState
 
 Post = Callable[[Event], None]
 
@@ -65,9 +65,16 @@ class FakeTask:
     run: Submission
     worker: FakeWorker
     life: Literal["waiting", "running", "finished", "lost"] = "waiting"
-    value: Envelope | None = None
+    value: Any = None
     loss: Loss | None = None
     is_asked_for: bool = False
+
+
+class FakeFuture:
+    """What this cluster calls a future: it has its value at once."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class FakeBackend:
@@ -127,11 +134,14 @@ class FakeChannel:
         self._backend = backend
         self._spec = spec
         self._post = post
-        self._definition = pickle.dumps(
-            (spec.run, "topic", spec.definitions, pickle.dumps(dict(spec.context)))
-        )
+        self._specs = dict(spec.runs)
+        self._context = pickle.dumps(dict(spec.context))
+        #: What several runs share, as it lies on the cluster, and who needs it still.
+        self.shared: dict[Shared, list[Any]] = {}
+        self.users: dict[Shared, set[TaskRunId]] = {}
         self._tasks: dict[tuple[TaskRunId, int], FakeTask] = {}
         self._held: dict[TaskRunId, int] = {}
+        self.forgotten: list[TaskRunId] = []
         self._changed = threading.Condition(threading.RLock())
         self._events: list[Event] = []
         self.submitted: list[Submission] = []
@@ -140,6 +150,46 @@ class FakeChannel:
         self.errors: dict[str, Exception] = {}
 
     # -- the protocol ---------------------------------------------------------------------
+
+    def add(self, runs: Mapping[TaskRunId, RunSpec]) -> None:
+        self._specs.update(runs)
+        for id, spec in runs.items():
+            if spec.held is not None:
+                self.hold(id, spec.held)
+            elif spec.wire is not None:
+                self.hold(id, FakeFuture(spec.wire))
+
+    def hold(self, id: TaskRunId, future: FakeFuture) -> None:
+        with self._changed:
+            run = Submission(id, 1, 1, 1, (), ())
+            task = FakeTask(run, self._backend.workers[0], "finished", future.value)
+            self._tasks[id, 1] = task
+            self._held[id] = 1
+
+    def share(self, id: TaskRunId) -> FakeFuture | None:
+        with self._changed:
+            task = self._task(id)
+            return None if task is None or task.value is None else FakeFuture(task.value)
+
+    def value_future(self, id: TaskRunId) -> FakeFuture:
+        source = self.share(id)
+        if source is None:
+            raise ResultReleased(f"the result of {self._specs[id].slug} was released")
+        return FakeFuture(plain_value(_wire(source.value)))
+
+    def settle(self, ids: Sequence[TaskRunId]) -> None:
+        for id in ids:
+            for shared in self._needs(id):
+                self.users[shared].discard(id)
+
+    def forget(self, ids: Sequence[TaskRunId]) -> None:
+        for id in ids:
+            self._specs.pop(id, None)
+        self.forgotten += ids
+
+    def _needs(self, id: TaskRunId) -> tuple[Shared, ...]:
+        spec = self._specs[id]
+        return (spec.code, *spec.constants)
 
     def submit(self, runs: Sequence[Submission]) -> None:
         self._may_fail("submit")
@@ -171,7 +221,7 @@ class FakeChannel:
     def fetch(self, id: TaskRunId, timeout: float | None) -> Any:
         with self._changed:
             task = self._task(id)
-            slug = self._spec.runs[id].slug
+            slug = self._specs[id].slug
             if task is None:
                 raise ResultReleased(
                     f"the result of {slug} was released when its last reader finished; "
@@ -266,10 +316,11 @@ class FakeChannel:
             if self._tasks.get((task.run.id, task.run.submission)) is not task:
                 return  # released before it had begun
             task.worker = self._backend.worker_here
-            upstream = tuple(_handed_to(task.worker, source) for source in self._upstream(task.run))
-            spec = self._spec.runs[task.run.id]
-            call = pickle_call(self._spec.run, task.run, spec)
-        value = worker_side.run_task(call, self._definition, upstream)
+            definition, row = self._references(task)
+            spec = self._specs[task.run.id]
+            cached = spec.cached is not None
+            call = pickle_call(self._spec.run, task.run, spec, references=len(row), cached=cached)
+        value = worker_side.run_task(call, definition, row if len(row) <= NARROW else (list(row),))
         with self._changed:
             if task.life == "running":
                 task.life, task.value = "finished", value
@@ -278,6 +329,27 @@ class FakeChannel:
             if self._tasks.get((task.run.id, task.run.submission)) is task:
                 self._start_ready()
             self._changed.notify_all()
+
+    def _references(self, task: FakeTask) -> tuple[list[Any], tuple[Any, ...]]:
+        """Return what a run stands behind."""
+        spec = self._specs[task.run.id]
+        for shared in self._needs(task.run.id):
+            self.users.setdefault(shared, set()).add(task.run.id)
+            if shared not in self.shared:
+                self.shared[shared] = [self._content(shared)]
+        row = [self.shared[constant] for constant in spec.constants]
+        if spec.foreign is not None:
+            return self.shared[spec.code], (spec.foreign.value,)
+        row += [_handed_to(task.worker, source) for source in self._upstream(task.run)]
+        if spec.cached is not None:
+            row.append(spec.cached.value)
+        return self.shared[spec.code], tuple(row)
+
+    def _content(self, shared: Shared) -> Any:
+        if isinstance(shared, Constant):
+            return (shared.data, [])
+        assert isinstance(shared, Code)
+        return pickle.dumps((self._spec.run, "topic", shared.tasks, self._context))
 
     def _end_badly(self, task: FakeTask, loss: Loss) -> None:
         task.life, task.loss, task.value = "lost", loss, None
@@ -310,7 +382,7 @@ def _handed_to(worker: FakeWorker, source: FakeTask) -> Envelope | WireState:
     return source.value if source.worker is worker else _wire(source.value)
 
 
-def _wire(value: Envelope) -> WireState:
+def _wire(value: Envelope | WireState) -> WireState:
     """Return what another process makes of an envelope."""
     wire: WireState = pickle.loads(pickle.dumps(value, protocol=5))
     return wire

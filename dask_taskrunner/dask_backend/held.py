@@ -1,0 +1,144 @@
+"""The Dask futures that one flow run holds, and what the end of one of them means."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Iterable
+from typing import Any, Final, cast
+
+from distributed import Client, Future
+from distributed.scheduler import KilledWorker
+
+from dask_taskrunner.headers import TaskRunId, describe
+from dask_taskrunner.machine.events import Loss
+from dask_taskrunner.states import Failed
+
+#: Statuses of a future that will bring nothing.
+BAD: Final = frozenset({"error", "cancelled"})
+_CLUSTER_LOST: Final = frozenset({"scheduler-connection-lost", "scheduler-restart"})
+_DATA_LOST: Final = frozenset({"lost dependencies", "already forgotten"})
+
+
+class Sent:
+    """A future, and what was heard of it."""
+
+    __slots__ = ("finished_since", "future", "is_foreign", "submission", "upstream_ids")
+
+    def __init__(
+        self,
+        future: Future[Any],
+        submission: int,
+        upstream_ids: tuple[TaskRunId, ...] = (),
+        *,
+        is_foreign: bool = False,
+    ) -> None:
+        self.future = future
+        self.submission = submission
+        self.upstream_ids = upstream_ids
+        #: True where it stands behind a future of somebody else's.
+        self.is_foreign = is_foreign
+        self.finished_since: float | None = None
+
+
+class HeldFutures:
+    """The futures by task run.
+
+    Parameters
+    ----------
+    client : Client
+        Theirs.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._sent: dict[TaskRunId, Sent] = {}
+        # Between a look at a future and a second one for its key nobody may release it.
+        self._lock = threading.Lock()
+
+    def __contains__(self, id: TaskRunId) -> bool:
+        return id in self._sent
+
+    def get(self, id: TaskRunId) -> Sent | None:
+        """Return what is held of a task run."""
+        return self._sent.get(id)
+
+    def put(self, id: TaskRunId, sent: Sent) -> None:
+        """Hold a future."""
+        self._sent[id] = sent
+
+    def in_order(self) -> list[tuple[TaskRunId, Sent]]:
+        """Return all, in the plan's order."""
+        return sorted(self._sent.copy().items())
+
+    def release(self, ids: Iterable[TaskRunId]) -> None:
+        """Let go of some."""
+        with self._lock:
+            futures = [sent.future for id in ids if (sent := self._sent.pop(id, None)) is not None]
+        if futures:
+            # On the loop's own thread, for from here each release would wake it anew.
+            cast(Any, self._client.loop).add_callback(_release_all, futures)
+
+    def release_all(self) -> None:
+        """Let go of all."""
+        self.release(list(self._sent))
+
+    def share(self, id: TaskRunId) -> Future[Any] | None:
+        """Return one more future of the same key, or None where none is held."""
+        with self._lock:
+            sent = self._sent.get(id)
+            return None if sent is None else Future(sent.future.key, self._client)
+
+    def loss_of(self, sent: Sent) -> Loss | None:
+        """Say what a bad end of a future means; None where the whole cluster is lost."""
+        status = str(sent.future.status)
+        error = _error_of(sent.future, status)
+        reason = getattr(error, "reason", None)
+        if status == "cancelled" and reason in _CLUSTER_LOST:
+            return None
+        killed = isinstance(error, KilledWorker)
+        if not (killed and error.task == sent.future.key):
+            culprit = self._culprit(sent)
+            if culprit is not None:
+                return Loss("upstream", str(error), culprit=culprit)
+            if sent.is_foreign:
+                return _foreign_loss(error, killed)
+        if killed:
+            worker = error.last_worker.address
+            # Dask's own text is four sentences, of which only this one is the user's.
+            return Loss("killed", f"worker {worker} died", worker, error.allowed_failures + 1)
+        if status == "error":
+            return Loss("error", f"{type(error).__name__}: {error}")
+        return Loss("lost" if reason in _DATA_LOST else "cancelled", str(reason or error))
+
+    def _culprit(self, sent: Sent) -> TaskRunId | None:
+        """Return the direct upstream run whose future ended badly, too."""
+        for id in sent.upstream_ids:
+            source = self._sent.get(id)
+            if source is not None and source.future.status in BAD:
+                return id
+        return None
+
+
+def _foreign_loss(error: Any, killed: bool) -> Loss:
+    """Say what the bad end of somebody else's future means."""
+    if killed or isinstance(error, (asyncio.CancelledError, concurrent.futures.CancelledError)):
+        return Loss("error", f"{type(error).__name__}: {error}")
+    state = Failed(exception=error)
+    return Loss("raised", str(state.message), more=describe(state))
+
+
+def _release_all(futures: list[Future[Any]]) -> None:
+    for future in futures:
+        future.release()
+
+
+def _error_of(future: Future[Any], status: str) -> Any:
+    if status == "error":
+        return future.exception()
+    try:
+        future.result(timeout=1)
+    except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
+        return error
+    return None

@@ -1,0 +1,145 @@
+"""What several task runs need and is sent once: definitions and large arguments, as Dask tasks.
+
+As tasks that return them, for scattered data is lost for good with its worker. One that ended
+badly is sent again under a new key: Dask would hand its error on to whatever stands behind it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import dask
+from distributed import Client, Future
+
+from dask_taskrunner.backend import Code, Constant, Shared
+from dask_taskrunner.dask_backend.held import BAD
+from dask_taskrunner.dask_backend.messages import Key
+from dask_taskrunner.headers import TaskRunId
+
+#: So many definitions stay on the cluster although no run at hand needs them: the next one may.
+_IDLE_CODES: Final = 64
+#: Larger ones do not.
+_IDLE_BYTES: Final = 100_000
+#: From which size on Dask warns about a message, without saying what is large in it.
+_WARNS_FROM: Final = "distributed.admin.large-graph-warning-threshold"
+
+
+class _Sent:
+    """One shared thing on the cluster."""
+
+    __slots__ = ("future", "key", "number", "sends", "users")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.sends = 0
+        self.key: Key = ("", -1, 0)
+        self.future: Future[Any] | None = None
+        #: The task runs that need it and have not ended.
+        self.users: set[TaskRunId] = set()
+
+
+class SharedFutures:
+    """The shared things of one flow run.
+
+    Parameters
+    ----------
+    client : Client
+        Sends them.
+    run : str
+        The flow run's digits.
+    wrap : callable
+        Makes of definitions what travels.
+    forgets : bool
+        True where a large argument is given up when nobody at hand needs it.
+    """
+
+    def __init__(
+        self, client: Client, run: str, wrap: Callable[[Code], bytes], *, forgets: bool
+    ) -> None:
+        self._client = client
+        self._run = run
+        self._wrap = wrap
+        self._forgets = forgets
+        self._sent: dict[Shared, _Sent] = {}
+        self._count = 0
+        self._idle: OrderedDict[Code, None] = OrderedDict()
+
+    def key_for(self, shared: Shared, id: TaskRunId) -> Key:
+        """Return the key of a shared thing that a run is about to stand behind; send it if need be.
+
+        Raises
+        ------
+        LookupError
+            It was given up.
+        """
+        sent = self._sent.get(shared)
+        if sent is None:
+            sent = self._sent[shared] = _Sent(self._count)
+            self._count += 1
+        if sent.future is None or sent.future.status in BAD:
+            self._send(shared, sent)
+        sent.users.add(id)
+        return sent.key
+
+    def _send(self, shared: Shared, sent: _Sent) -> None:
+        sent.sends += 1
+        if isinstance(shared, Code):
+            kind, content = "definition", self._wrap(shared)
+        else:
+            assert isinstance(shared, Constant)
+            if shared.data is None:
+                raise LookupError("a large argument of it is not held any more")
+            kind, content = "constant", shared.data
+        sent.key = (f"{kind}-{self._run}", sent.number, sent.sends)
+        # Out of band where it is large, so that it is not copied once more.
+        part: Any = pickle.PickleBuffer(content) if len(content) > _IDLE_BYTES else content
+        sent.future = self.send(list, [(part, [])] if kind == "constant" else [part], sent.key)
+
+    def send(self, make: Callable[[Any], object], content: list[Any], key: Key) -> Future[Any]:
+        """Send a Dask task that returns what it is given."""
+        # Our own warning has named the argument by now; a filter of warnings would hold for all
+        # threads as well.
+        with dask.config.set({_WARNS_FROM: 2**62}):
+            return self._client.submit(make, content, key=key, pure=False)
+
+    def settle(self, id: TaskRunId, needed: Iterable[Shared]) -> None:
+        """Let go of what only this run needed."""
+        for shared in needed:
+            sent = self._sent.get(shared)
+            if sent is None or id not in sent.users:
+                continue
+            sent.users.discard(id)
+            if not sent.users:
+                self._put_by(shared, sent)
+
+    def _put_by(self, shared: Shared, sent: _Sent) -> None:
+        if isinstance(shared, Code) and sum(map(len, shared.tasks)) <= _IDLE_BYTES:
+            self._idle[shared] = None
+            self._idle.move_to_end(shared)
+            if len(self._idle) <= _IDLE_CODES:
+                return
+            shared, _ = self._idle.popitem(last=False)
+            sent = self._sent[shared]
+            # It may have found a user again since it was put by.
+            if sent.users:
+                return
+        self._release(sent)
+        if self._forgets:
+            del self._sent[shared]
+            if isinstance(shared, Constant):
+                shared.data = None
+
+    def release_all(self) -> None:
+        """Let go of everything."""
+        for sent in self._sent.values():
+            self._release(sent)
+        self._idle.clear()
+
+    @staticmethod
+    def _release(sent: _Sent) -> None:
+        if sent.future is not None:
+            sent.future.release()
+            sent.future = None
