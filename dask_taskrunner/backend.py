@@ -202,6 +202,10 @@ class Channel(Protocol):
 class Backend(Protocol):
     """A connection to a cluster."""
 
+    @property
+    def foreign_types(self) -> tuple[type, ...]:
+        """The types of what stands for a value on the cluster and is somebody else's."""
+
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> Channel:
         """Return a new flow run's channel; ``post`` gets its news."""
 

@@ -12,6 +12,7 @@ from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.packing import Packer
 from dask_taskrunner.planning import FlowPlan, check_context, plan_flow
 
 #: Which results stay on the cluster after a run.
@@ -29,6 +30,7 @@ def launch(
     context: Mapping[str, Any],
     keep: Keep,
     task_defaults: Mapping[str, Any],
+    max_constant_bytes: int,
     check: Callable[[FlowPlan], None],
     before_start: Callable[[FlowRun], None] | None = None,
 ) -> FlowRun:
@@ -43,6 +45,8 @@ def launch(
         return_tasks=return_tasks,
         keep=keep,
         task_defaults=task_defaults,
+        packer=Packer(max_constant_bytes),
+        foreign_types=backend.foreign_types,
     )
     check(plan)
     run_id = uuid.uuid4().hex[:8]
@@ -68,6 +72,8 @@ def prepare(
     return_tasks: Collection[Any] | Literal["all"] | None,
     keep: Keep,
     task_defaults: Mapping[str, Any],
+    packer: Packer,
+    foreign_types: tuple[type, ...] = (),
 ) -> tuple[dict[str, Any], FlowPlan]:
     """Return the flow's parameters and its plan: it needs no cluster to find what is wrong."""
     if not isinstance(flow, Flow):
@@ -81,6 +87,8 @@ def prepare(
         task_defaults=task_defaults,
         keep=keep,
         return_tasks=_wanted(flow, return_tasks),
+        packer=packer,
+        foreign_types=foreign_types,
     )
     return values, plan
 

@@ -65,7 +65,7 @@ def plan_flow(
     task_defaults: Mapping[str, Any],
     keep: str,
     return_tasks: Collection[BoundTask[Any]] | None,
-    packer: Packer | None = None,
+    packer: Packer,
     foreign_types: tuple[type, ...] = (),
 ) -> FlowPlan:
     """Return the plan of a flow.
@@ -82,7 +82,7 @@ def plan_flow(
         Which results stay on the cluster after the end.
     return_tasks : collection of BoundTask or None
         Tasks whose results to keep besides; None for all.
-    packer : Packer, optional
+    packer : Packer
         Packs the arguments.
     foreign_types : tuple of type
         The cluster's own futures, of whose values task runs are made.
@@ -109,7 +109,6 @@ def plan_flow(
     upstream = _upstream_positions(flow, tasks, layout)
     definitions = _Definitions(flow.task_defaults, task_defaults)
     resolved = tuple(definitions.resolve(task) for task in tasks)
-    packer = packer or Packer()
     large = _large_parameters(parameters, packer)
     specs = _specs(tasks, upstream, layout, definitions, packer)
     reference = frozenset((layout.positions[task], -1) for task in flow.reference_tasks())

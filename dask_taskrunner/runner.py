@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
@@ -13,19 +11,17 @@ from typing import Any, Final, Literal, Self
 
 from dask_taskrunner import interrupts
 from dask_taskrunner.backend import Backend
-from dask_taskrunner.connected import Connected
 from dask_taskrunner.dask_backend.backend import DaskBackend
 from dask_taskrunner.dask_backend.connecting import Connection, connect, current_client
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.exceptions import RunnerClosed, TaskRunnerWarning
+from dask_taskrunner.exceptions import RunnerClosed
 from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.flow_running import RunsFlows
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
-from dask_taskrunner.launching import Keep, launch, prepare
+from dask_taskrunner.launching import Keep, prepare
 from dask_taskrunner.main_guard import check_main_guard
-from dask_taskrunner.planning import FlowPlan
-from dask_taskrunner.view.tally import Tally
-from dask_taskrunner.view.terminal import Title, watching
+from dask_taskrunner.packing import MAX_CONSTANT_BYTES, Packer
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
 FETCH_LIMIT: Final = 256_000_000
@@ -36,7 +32,7 @@ _EXIT_PATIENCE: Final = 0.5
 _surrounding: ContextVar[DaskTaskRunner | None] = ContextVar("dask_taskrunner_runner", default=None)
 
 
-class DaskTaskRunner(Connected):
+class DaskTaskRunner(RunsFlows):
     """Runs flows on a Dask cluster.
 
     With none of the first four arguments it uses the current default Dask client where there is
@@ -63,6 +59,8 @@ class DaskTaskRunner(Connected):
         Where to write Dask's performance report at the end; needs bokeh.
     task_defaults : mapping, optional
         Task options for what neither a flow nor a task sets.
+    max_constant_bytes : int
+        An argument with a larger pickle is an error; each over 100 MB is warned about.
     fetch_limit : int
         How many bytes of held results are fetched, in all, before the runner closes.
 
@@ -97,9 +95,11 @@ class DaskTaskRunner(Connected):
         performance_report_path: str | None = None,
         *,
         task_defaults: Mapping[str, Any] | None = None,
+        max_constant_bytes: int = MAX_CONSTANT_BYTES,
         fetch_limit: int = FETCH_LIMIT,
     ) -> None:
         self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
+        self._max_constant_bytes = max_constant_bytes
         self._fetch_limit = fetch_limit
         connection = connect(
             client=client,
@@ -166,102 +166,6 @@ class DaskTaskRunner(Connected):
         if self.closed:
             raise RunnerClosed("this DaskTaskRunner is closed; make a new one")
 
-    # -- running --------------------------------------------------------------------------
-
-    def run(self, flow: Flow, *, progress: bool | None = None, **options: Any) -> FlowRun:
-        """Run a flow, and wait for its end.
-
-        Parameters
-        ----------
-        flow : Flow
-            What to run.
-        progress : bool, optional
-            Whether to show a live block; default: where standard error is a terminal.
-        **options
-            As :meth:`start`.
-
-        Returns
-        -------
-        FlowRun
-            Also of a flow that failed; see its ``state``.
-
-        Raises
-        ------
-        FlowRunFailed
-            The flow failed, and ``raise_on_failure`` was asked for.
-        KeyboardInterrupt
-            Ctrl-C: the run was cancelled, and is the exception's attribute ``run``.
-        """
-        raise_on_failure = options.pop("raise_on_failure", False)
-        # Also while it is being launched, and while the view is being loaded.
-        with (
-            interrupts.remembering() as interrupted,
-            interrupts.noting_launches() as launched,
-            interrupts.cancelling(launched),
-        ):
-            run = self.start(flow, **options)
-            title = Title(flow.name, run.run_name, self.where)
-            with (
-                # The last picture shows what has become of the run.
-                watching(run.history, Tally(run.names), title, progress=progress),
-                interrupts.cancelling(launched),
-            ):
-                interrupts.wait(run, interrupted)
-        return run.raise_for_failure() if raise_on_failure else run
-
-    def start(
-        self,
-        flow: Flow,
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        run_name: str | None = None,
-        return_tasks: Collection[Any] | Literal["all"] | None = None,
-        context: Mapping[str, Any] | None = None,
-        keep: Keep = "reference",
-        **more_parameters: Any,
-    ) -> FlowRun:
-        """Start a flow, and return at once.
-
-        Parameters
-        ----------
-        flow : Flow
-            What to run.
-        parameters, **more_parameters
-            Values of the flow's parameters, by name.
-        run_name : str, optional
-            What people call the run; default: the flow's name and the run's id.
-        return_tasks : collection of tasks, or 'all', optional
-            Tasks whose results to keep besides the reference tasks'.
-        context : mapping, optional
-            Further entries of the context of every task run.
-        keep : {'reference', 'all', 'none'}
-            Which results stay on the cluster after the run.
-
-        Returns
-        -------
-        FlowRun
-
-        Raises
-        ------
-        RunnerClosed
-            The runner is closed.
-        ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument
-            The flow cannot be run so; nothing was sent.
-        """
-        self._check_open()
-        return launch(
-            flow,
-            self._backend,
-            parameters={**(parameters or {}), **more_parameters},
-            run_name=run_name,
-            return_tasks=return_tasks,
-            context=context or {},
-            keep=keep,
-            task_defaults=self._task_defaults,
-            check=self._warn,
-            before_start=self._keep_track,
-        )
-
     def _keep_track(self, run: FlowRun) -> None:
         with self._lock:
             self.last_run = run
@@ -272,24 +176,6 @@ class DaskTaskRunner(Connected):
     def _unfinished(self) -> list[Driver]:
         with self._lock:
             return [driver for driver in self._going if not driver.ended.is_set()]
-
-    def _warn(self, plan: FlowPlan) -> None:
-        """Warn, in the caller's thread and before anything is sent, of what the caller can mend."""
-        if self._connection.is_temporary and any(task.cache_for for task in plan.resolved):
-            warnings.warn(
-                "cache_for has no effect here: this runner's cluster ends with it, and the cached "
-                "results with the cluster. Give DaskTaskRunner an address, a cluster or a client.",
-                TaskRunnerWarning,
-                stacklevel=_frames_to_the_user(),
-            )
-
-
-def _frames_to_the_user() -> int:
-    """Return the stacklevel of the line that called this package, for the caller's warning."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("dask_taskrunner."):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _close(backend: Backend, connection: Connection, going: weakref.WeakSet[Driver]) -> None:
@@ -356,4 +242,5 @@ def _check_flow(
         return_tasks=return_tasks,
         keep=keep,
         task_defaults={},
+        packer=Packer(),
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
-from distributed import Client
+from distributed import Client, Future
 
 from dask_taskrunner.backend import FlowSpec
 from dask_taskrunner.dask_backend.channel import DaskChannel
@@ -27,6 +28,12 @@ class DaskBackend:
         self._hub = Hub.acquire(client)
         self._bootstraps = make_bootstraps()
         self._closed = False
+
+    @property
+    def foreign_types(self) -> tuple[type, ...]:
+        """Dask's futures, and its lazy values where anybody has made one."""
+        delayed = sys.modules.get("dask.delayed")
+        return (Future,) if delayed is None else (Future, delayed.Delayed)
 
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> DaskChannel:
         """Return a new flow run's channel; ``post`` gets its news."""

@@ -271,9 +271,9 @@ class _Arguments(NamedTuple):
 
     def inputs(self) -> dict[str, Any]:
         """Return the arguments by parameter name."""
-        arguments: dict[str, Any] = pickle.loads(self.call.arguments)
         if self.call.is_foreign:
-            return dict.fromkeys(arguments, self.foreign[0])
+            return {"value": self.foreign[0]}
+        arguments: dict[str, Any] = pickle.loads(self.call.arguments)
         return {
             name: replace(value, (Placeholder, ConstantPlaceholder), self._value_of)
             for name, value in arguments.items()

@@ -11,6 +11,7 @@ from dask_taskrunner.backend import Backend, FlowSpec
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event, TaskRunEnded, TaskRunsBegan
+from dask_taskrunner.packing import Packer
 from dask_taskrunner.planning import FlowPlan, plan_flow
 
 #: What takes longer has failed.
@@ -21,7 +22,9 @@ class BareRun:
     """One flow run's channel, and what was heard on it."""
 
     def __init__(self, backend: Backend, flow: Flow) -> None:
-        self.plan: FlowPlan = plan_flow(flow, {}, task_defaults={}, keep="all", return_tasks=None)
+        self.plan: FlowPlan = plan_flow(
+            flow, {}, task_defaults={}, keep="all", return_tasks=None, packer=Packer()
+        )
         self.news: queue.Queue[Event] = queue.Queue()
         spec = FlowSpec(
             f"{time.monotonic_ns() % 16**8:08x}", {"region": "eu"}, self.plan.specs

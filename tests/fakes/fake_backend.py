@@ -107,6 +107,10 @@ class FakeBackend:
         """Let the pipeline's surroundings find these workers instead of Dask's."""
         monkeypatch.setattr(worker_side, "get_worker", lambda: self.worker_here)
 
+    @property
+    def foreign_types(self) -> tuple[type, ...]:
+        return (FakeFuture,)
+
     def open_run(self, spec: FlowSpec, post: Post) -> FakeChannel:
         channel = self.channels[spec.run] = FakeChannel(self, spec, post)
         return channel
@@ -397,6 +401,7 @@ def launched(backend: FakeBackend, flow: Flow, **options: Any) -> FlowRun:
         "context": {},
         "keep": "reference",
         "task_defaults": {},
+        "max_constant_bytes": 1_000_000_000,
         "check": lambda plan: None,
     }
     return launch(flow, backend, **(defaults | options))

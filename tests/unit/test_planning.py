@@ -30,7 +30,9 @@ def watch(x):
 
 
 def plan(flow: Flow, parameters: Any = None, **options: Any) -> FlowPlan:
-    given = {"task_defaults": {}, "keep": "reference", "return_tasks": []} | options
+    given = {
+        "task_defaults": {}, "keep": "reference", "return_tasks": [], "packer": packing.Packer(),
+    } | options  # fmt: skip
     return plan_flow(flow, parameters or {}, **given)
 
 

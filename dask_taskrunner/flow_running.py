@@ -1,0 +1,148 @@
+"""The half of a runner that runs flows."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from dask_taskrunner import interrupts
+from dask_taskrunner.backend import Backend
+from dask_taskrunner.connected import Connected
+from dask_taskrunner.exceptions import LargeArgumentWarning, TaskRunnerWarning
+from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.launching import Keep, launch
+from dask_taskrunner.planning import FlowPlan
+from dask_taskrunner.view.tally import Tally
+from dask_taskrunner.view.terminal import Title, watching
+
+
+class RunsFlows(Connected):
+    """See :class:`~dask_taskrunner.runner.DaskTaskRunner`, which has a backend and is closed."""
+
+    _backend: Backend
+    _task_defaults: dict[str, Any]
+    _max_constant_bytes: int
+
+    def _check_open(self) -> None:
+        raise NotImplementedError
+
+    def _keep_track(self, run: FlowRun) -> None:
+        raise NotImplementedError
+
+    def run(self, flow: Flow, *, progress: bool | None = None, **options: Any) -> FlowRun:
+        """Run a flow, and wait for its end.
+
+        Parameters
+        ----------
+        flow : Flow
+            What to run.
+        progress : bool, optional
+            Whether to show a live block; default: where standard error is a terminal.
+        **options
+            As :meth:`start`.
+
+        Returns
+        -------
+        FlowRun
+            Also of a flow that failed; see its ``state``.
+
+        Raises
+        ------
+        FlowRunFailed
+            The flow failed, and ``raise_on_failure`` was asked for.
+        KeyboardInterrupt
+            Ctrl-C: the run was cancelled, and is the exception's attribute ``run``.
+        """
+        raise_on_failure = options.pop("raise_on_failure", False)
+        # Also while it is being launched, and while the view is being loaded.
+        with (
+            interrupts.remembering() as interrupted,
+            interrupts.noting_launches() as launched,
+            interrupts.cancelling(launched),
+        ):
+            run = self.start(flow, **options)
+            title = Title(flow.name, run.run_name, self.where)
+            with (
+                # The last picture shows what has become of the run.
+                watching(run.history, Tally(run.names), title, progress=progress),
+                interrupts.cancelling(launched),
+            ):
+                interrupts.wait(run, interrupted)
+        return run.raise_for_failure() if raise_on_failure else run
+
+    def start(
+        self,
+        flow: Flow,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        run_name: str | None = None,
+        return_tasks: Collection[Any] | Literal["all"] | None = None,
+        context: Mapping[str, Any] | None = None,
+        keep: Keep = "reference",
+        **more_parameters: Any,
+    ) -> FlowRun:
+        """Start a flow, and return at once.
+
+        Parameters
+        ----------
+        flow : Flow
+            What to run.
+        parameters, **more_parameters
+            Values of the flow's parameters, by name.
+        run_name : str, optional
+            What people call the run; default: the flow's name and the run's id.
+        return_tasks : collection of tasks, or 'all', optional
+            Tasks whose results to keep besides the reference tasks'.
+        context : mapping, optional
+            Further entries of the context of every task run.
+        keep : {'reference', 'all', 'none'}
+            Which results stay on the cluster after the run.
+
+        Returns
+        -------
+        FlowRun
+
+        Raises
+        ------
+        RunnerClosed
+            The runner is closed.
+        ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument
+            The flow cannot be run so; nothing was sent.
+        """
+        self._check_open()
+        return launch(
+            flow,
+            self._backend,
+            parameters={**(parameters or {}), **more_parameters},
+            run_name=run_name,
+            return_tasks=return_tasks,
+            context=context or {},
+            keep=keep,
+            task_defaults=self._task_defaults,
+            max_constant_bytes=self._max_constant_bytes,
+            check=self._warn,
+            before_start=self._keep_track,
+        )
+
+    def _warn(self, plan: FlowPlan) -> None:
+        """Warn, in the caller's thread and before anything is sent, of what the caller can mend."""
+        for text in plan.warnings:
+            warnings.warn(text, LargeArgumentWarning, stacklevel=frames_to_the_user())
+        if self._connection.is_temporary and any(task.cache_for for task in plan.resolved):
+            warnings.warn(
+                "cache_for has no effect here: this runner's cluster ends with it, and the cached "
+                "results with the cluster. Give DaskTaskRunner an address, a cluster or a client.",
+                TaskRunnerWarning,
+                stacklevel=frames_to_the_user(),
+            )
+
+
+def frames_to_the_user() -> int:
+    """Return the stacklevel of the line that called this package, for the caller's warning."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("dask_taskrunner."):
+        frame, level = frame.f_back, level + 1
+    return level
