@@ -6,37 +6,34 @@ hooks' thread. It knows no Dask.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from dask_taskrunner import exceptions
-from dask_taskrunner.backend import Backend, Channel, FlowSpec
+from dask_taskrunner.backend import Backend, Channel, FlowSpec, RunSpec
 from dask_taskrunner.exceptions import InternalError, describe
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.hook_thread import HookThread
-from dask_taskrunner.machine.commands import (
-    CallHook,
-    Command,
-    FetchHeader,
-    Finish,
-    Forget,
-    Note,
-    Release,
-    Settled,
-    SubmitMany,
+from dask_taskrunner.machine.events import (
+    CancelAsked,
+    ClusterLost,
+    Event,
+    HistoryRead,
+    ResultsDropped,
+    RunsAdded,
+    RunStarted,
+    TimerFired,
 )
-from dask_taskrunner.machine.events import CancelAsked, ClusterLost, Event, RunStarted, TimerFired
 from dask_taskrunner.machine.machine import Machine
-from dask_taskrunner.machine.records import Plan, TaskRunRecord
+from dask_taskrunner.machine.records import Plan, PlannedRun
+from dask_taskrunner.performing import Listener, Performer, logger, tried
 from dask_taskrunner.values import Values
-
-logger = logging.getLogger("dask_taskrunner")
+from dask_taskrunner.waiters import Waiters
 
 #: Seconds between two looks at the outstanding futures.
 SWEEP_EVERY: Final = 1.0
@@ -47,24 +44,10 @@ _BATCH: Final = 1000
 _GATHER: Final = 0.005
 #: The states of task runs that failed by themselves.
 _OWN_FAILURES: Final = frozenset({"Failed", "TimedOut", "Crashed"})
+#: With no more task runs than this under way there is no flood, and nothing gathers.
+_FEW: Final = 16
 #: How many events an internal error shows.
 _REMEMBERED: Final = 100
-
-
-class Listener(Protocol):
-    """What calls the user's code and keeps the words; its methods raise nothing."""
-
-    def call_hook(self, command: CallHook) -> None:
-        """Call state handlers."""
-
-    def add_note(self, note: Note, at: float) -> None:
-        """Keep a note."""
-
-    def task_run_failed(self, id: TaskRunId, header: Header) -> None:
-        """Tell of a task run's final failure."""
-
-    def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:
-        """Tell of the end."""
 
 
 class Driver:
@@ -93,8 +76,7 @@ class Driver:
         listener: Listener,
     ) -> None:
         self.machine = Machine(plan)
-        self._hooks = hooks
-        self._listener = listener
+        self._is_open = plan.is_open
         #: How much of the history the listener has been told of.
         self._told = 0
         #: Set when the run is over, and what had to be called for it has returned.
@@ -104,16 +86,17 @@ class Driver:
         #: Notified after each batch of news.
         self.changed = threading.Condition()
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        #: By the id of a task run, and None for the whole run.
+        self._waiters = Waiters()
         #: Set by what cannot wait until news has gathered.
         self._hurry = threading.Event()
-        #: Futures to let go with the next message.
-        self._to_release: list[TaskRunId] = []
         self._last_events: deque[Event] = deque(maxlen=_REMEMBERED)
         # Guards the machine once its thread has ended and late news comes from other threads.
         self._late_lock = threading.Lock()
         self._is_late = False
         # Weakly: what nobody holds any more must go at once, and let go of its futures.
         self.channel: Channel = backend.open_run(spec, _weak_post(self))
+        self._performer = Performer(self.channel, hooks, listener)
         #: The results, wherever they are.
         self.values = Values(self.channel)
         self._thread = threading.Thread(
@@ -136,6 +119,19 @@ class Driver:
         if self._is_late:
             self._take_late()
 
+    def add(self, runs: tuple[PlannedRun, ...], specs: Mapping[TaskRunId, RunSpec]) -> None:
+        """Add task runs to an open plan."""
+        self.channel.add(specs)
+        self.post(RunsAdded(time.monotonic(), runs))
+
+    def drop(self, ids: tuple[TaskRunId, ...]) -> None:
+        """Let go of results that somebody held; may be called by the garbage collector."""
+        if self._is_late:
+            self.values.drop(ids)
+        else:
+            # No more than this, for the collector may have come in the middle of anything.
+            self._inbox.put(ResultsDropped(time.monotonic(), ids))
+
     def cancel(self, reason: str) -> None:
         """Ask for the end; does not wait for it."""
         self.post(CancelAsked(time.monotonic(), reason))
@@ -150,16 +146,17 @@ class Driver:
             self._break(error)
         self._is_late = True
         self._take_late()
-        self._hooks.call(self._end)
+        self._performer.hooks.call(self._end)
 
     def _end(self) -> None:
         assert self.final is not None
         try:
-            self._listener.run_ended(self.final.state, self.machine.records)
+            self._performer.listener.run_ended(self.final.state, self.machine.records)
         finally:
             self.ended.set()
             with self.changed:
                 self.changed.notify_all()
+            self._waiters.tell_all()
 
     def _loop(self) -> None:
         self._handle(RunStarted(time.monotonic(), time.time()))
@@ -173,8 +170,9 @@ class Driver:
             if now >= next_sweep and self.machine.final is None:
                 self._sweep()
                 next_sweep = time.monotonic() + SWEEP_EVERY
-            self._release()
+            self._performer.release()
             self._tell()
+            self._gather()
 
     def _take_news(self, next_sweep: float) -> None:
         """Wait for news or for a time, and take in a batch."""
@@ -189,13 +187,14 @@ class Driver:
             if self._inbox.empty() or self.machine.final is not None:
                 break
             self._handle(self._inbox.get())
-        if self.machine.final is None and not self._is_due():
+
+    def _gather(self) -> None:
+        """Leave news some time to gather, where much is under way and nothing is due."""
+        wake_at = self.machine.wake_at
+        is_due = wake_at is not None and wake_at <= time.monotonic() + _GATHER
+        if self.machine.active > _FEW and self.machine.final is None and not is_due:
             self._hurry.wait(_GATHER)
             self._hurry.clear()
-
-    def _is_due(self) -> bool:
-        wake_at = self.machine.wake_at
-        return wake_at is not None and wake_at <= time.monotonic() + _GATHER
 
     def _sweep(self) -> None:
         for event in self.channel.sweep(self._awaits):
@@ -209,34 +208,7 @@ class Driver:
         if isinstance(event, ClusterLost) and self.machine.final is None:
             self.error = self._lost_cluster(event)
         for command in self.machine.handle(event):
-            self._perform(command)
-
-    def _perform(self, command: Command) -> None:
-        match command:
-            case SubmitMany():
-                # A run that is sent again has let go of its older future first.
-                self._release()
-                self.channel.submit(command.runs)
-            case Release():
-                self._to_release += command.ids
-            case Settled():
-                self.channel.settle(command.ids)
-            case Forget():
-                self._release()
-                self.channel.forget(command.ids)
-            case FetchHeader():
-                self.channel.fetch_header(command.id, command.submission)
-            case CallHook():
-                self._hooks.call(self._listener.call_hook, command)
-            case Note():
-                self._hooks.call(self._listener.add_note, command, time.time())
-            case Finish():
-                self.channel.finish()
-
-    def _release(self) -> None:
-        if self._to_release:
-            self.channel.release(self._to_release)
-            self._to_release = []
+            self._performer.perform(command)
 
     def _lost_cluster(self, event: ClusterLost) -> Exception:
         return exceptions.ClusterLost(
@@ -254,13 +226,13 @@ class Driver:
         if lost is not None:
             # An error of the connection is not ours.
             self.error = self._lost_cluster(lost)
-            self._try(lambda: self._perform_last(self.machine.handle(lost)))
+            tried(lambda: self._performer.perform_last(self.machine.handle(lost)))
         if self.machine.final is None:
             text = f"error in dask_taskrunner: {describe(error)}"
             self.error = InternalError(text, events=list(self._last_events))
             self.error.__cause__ = error
-            self._perform_last(self.machine.give_up(time.monotonic(), text))
-            self._try(self.channel.close)
+            self._performer.perform_last(self.machine.give_up(time.monotonic(), text))
+            tried(self.channel.close)
 
     def _lost_connection(self) -> ClusterLost | None:
         try:
@@ -268,17 +240,6 @@ class Driver:
         except Exception:  # noqa: BLE001 (the first error says more than this one)
             return None
         return next((event for event in events if isinstance(event, ClusterLost)), None)
-
-    def _perform_last(self, commands: Sequence[Command]) -> None:
-        """Do what can still be done where something is broken already."""
-        for command in commands:
-            self._try(self._perform, command)
-
-    def _try(self, call: Callable[..., object], *args: object) -> None:
-        try:
-            call(*args)
-        except Exception as error:
-            logger.debug("a flow run is over, and this went wrong", exc_info=error)
 
     # -- after the end --------------------------------------------------------------------
 
@@ -291,19 +252,38 @@ class Driver:
                 except queue.Empty:
                     break
                 # Nothing follows from it but a line among the attempts.
-                self._try(self.machine.handle, event)
+                tried(self.machine.handle, event)
             self._tell()
 
     def _tell(self) -> None:
         news = self.machine.history[self._told :]
         self._told += len(news)
         for entry in news:
-            if entry.new in _OWN_FAILURES and entry.task_run and entry.header:
-                self._hooks.call(self._listener.task_run_failed, entry.task_run, entry.header)
+            if entry.header is None or entry.task_run is None:
+                continue
+            if entry.new in _OWN_FAILURES:
+                self._performer.task_run_failed(entry.slug, entry.header)
+            if entry.header.is_finished:
+                self._waiters.tell(entry.task_run)
+        if self._is_open and news:
+            self._told = 0
+            self.machine.handle(HistoryRead(time.monotonic()))
         with self.changed:
             self.changed.notify_all()
 
     # -- waiting --------------------------------------------------------------------------
+
+    def when_ended(self, id: TaskRunId | None, waiter: Callable[[], None]) -> None:
+        """Have something called once when a task run has ended, or, for None, the whole run.
+
+        In whichever thread tells of it, so it must neither block nor raise anything.
+        """
+        self._waiters.add(id, waiter, lambda: self.has_ended(id))
+
+    def has_ended(self, id: TaskRunId | None) -> bool:
+        """Return whether a task run is final, or the whole run is over and it never will be."""
+        record = None if id is None else self.machine.records.get(id)
+        return self.ended.is_set() or (record is not None and record.header is not None)
 
     def wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until something is true of the run, and return whether it is."""

@@ -16,7 +16,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import cloudpickle
 
 from dask_taskrunner.exceptions import RemoteTaskError
-from dask_taskrunner.states import STATE_CLASSES, Elsewhere, Failed, Pending, State, Success
+from dask_taskrunner.states import (
+    STATE_CLASSES,
+    Elsewhere,
+    Failed,
+    Finished,
+    Pending,
+    State,
+    Success,
+)
 
 #: The position of the task in its flow, and the index of the mapped child, -1 where not mapped.
 TaskRunId: TypeAlias = tuple[int, int]
@@ -95,6 +103,11 @@ class Header(NamedTuple):
     def state_class(self) -> type[State]:
         """The class of the state."""
         return STATE_CLASSES[self.state]
+
+    @property
+    def is_finished(self) -> bool:
+        """True for a final state."""
+        return issubclass(self.state_class, Finished)
 
     @property
     def is_complete(self) -> bool:

@@ -83,11 +83,10 @@ class Listener:
         self.notes.append(Note(utc(at), note.level, slug, note.text))
         logger.info("%s: %s", self._run_name, note.text)
 
-    def task_run_failed(self, id: TaskRunId, header: Header) -> None:
+    def task_run_failed(self, slug: str, header: Header) -> None:
         """Log a final failure: quiet is never silent about failure."""
         self._failed += 1
         if self._failed <= LOGGED:
-            slug = self._plan.tasks[id[0]].slug
             logger.error("%s: %s failed: %s", self._run_name, slug, header.message)
 
     def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:

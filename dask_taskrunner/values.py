@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dask_taskrunner.backend import Channel
 from dask_taskrunner.exceptions import ResultReleased, describe
 from dask_taskrunner.headers import TaskRunId
@@ -40,6 +42,12 @@ class Values:
             self._fetched[id] = self._channel.fetch(id, timeout)
         except Exception as error:  # noqa: BLE001 (whatever it is, the other values count)
             self.leave(id, describe(error))
+
+    def drop(self, ids: Iterable[TaskRunId]) -> None:
+        """Forget values that were fetched, and that nobody will ask for."""
+        for id in ids:
+            self._fetched.pop(id, None)
+            self._left_behind.pop(id, None)
 
     def leave(self, id: TaskRunId, why: str) -> None:
         """Remember why a value was not fetched."""

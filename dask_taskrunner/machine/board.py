@@ -98,7 +98,7 @@ class Board:
         counts = self.counts[record.plan.name]
         counts[before] -= 1
         counts[now] += 1
-        self.history.append(HistoryEntry(at, record.id, before, now, header))
+        self.history.append(HistoryEntry(at, record.id, before, now, header, record.plan.slug))
 
     def is_ready(self, record: TaskRunRecord) -> bool:
         """Return whether a waiting run can be sent."""

@@ -19,3 +19,5 @@ class HistoryEntry(NamedTuple):
     new: str
     #: What is known of the new state, where something came with it.
     header: Header | None
+    #: The task run's, which a record that is forgotten could not tell any more.
+    slug: str = ""

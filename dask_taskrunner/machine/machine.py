@@ -53,7 +53,6 @@ from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.losses import Losses
 from dask_taskrunner.machine.records import Plan, Running, TaskRunRecord
 from dask_taskrunner.machine.stops import Stops
-from dask_taskrunner.states import Finished
 
 
 class Machine:
@@ -104,6 +103,11 @@ class Machine:
         if self.final is not None:
             return None
         return float("-inf") if self._board.has_mail else self._board.due_at
+
+    @property
+    def active(self) -> int:
+        """How many task runs are under way."""
+        return self._board.active
 
     @property
     def history(self) -> list[HistoryEntry]:
@@ -229,7 +233,7 @@ class Machine:
             self._delay(record, header)
         elif header.state == "Paused":
             self._pause(record, header)
-        elif issubclass(header.state_class, Finished):
+        elif header.is_finished:
             self._desk.end(record, header)
         else:
             # A state handler put it there. The run must not hang for that, nor go round for ever.

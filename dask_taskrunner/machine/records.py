@@ -6,7 +6,7 @@ The records are the truth about the run. Only the machine changes them.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
 
@@ -50,6 +50,8 @@ class PlannedRun(NamedTuple):
     role: Role = "run"
     #: The state that it has from the beginning; none where the role says all.
     given: Header | None = None
+    #: The task with these handlers, for whoever calls them; of no meaning here.
+    owner: Any = None
 
 
 class Plan(NamedTuple):

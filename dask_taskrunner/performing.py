@@ -1,0 +1,112 @@
+"""Does what the machine has decided: on the cluster by the channel, for the user in another thread.
+
+It decides nothing, and knows no Dask.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from dask_taskrunner.backend import Channel
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.machine.commands import (
+    CallHook,
+    Command,
+    FetchHeader,
+    Finish,
+    Forget,
+    Note,
+    Release,
+    Settled,
+    SubmitMany,
+)
+from dask_taskrunner.machine.records import TaskRunRecord
+
+logger = logging.getLogger("dask_taskrunner")
+
+
+class Listener(Protocol):
+    """What calls the user's code and keeps the words; its methods raise nothing."""
+
+    def call_hook(self, command: CallHook) -> None:
+        """Call state handlers."""
+
+    def add_note(self, note: Note, at: float) -> None:
+        """Keep a note."""
+
+    def task_run_failed(self, slug: str, header: Header) -> None:
+        """Tell of a task run's final failure."""
+
+    def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:
+        """Tell of the end."""
+
+
+class Performer:
+    """Performs the commands of one flow run.
+
+    Parameters
+    ----------
+    channel : Channel
+        To the cluster.
+    hooks : HookThread
+        Calls what is the user's.
+    listener : Listener
+        What is called there.
+    """
+
+    def __init__(self, channel: Channel, hooks: HookThread, listener: Listener) -> None:
+        self._channel = channel
+        self.hooks = hooks
+        self.listener = listener
+        #: Futures to let go with the next message.
+        self._to_release: list[TaskRunId] = []
+
+    def perform(self, command: Command) -> None:
+        """Do what a command says."""
+        match command:
+            case SubmitMany():
+                # A run that is sent again has let go of its older future first.
+                self.release()
+                self._channel.submit(command.runs)
+            case Release():
+                self._to_release += command.ids
+            case Settled():
+                self._channel.settle(command.ids)
+            case Forget():
+                self.release()
+                self._channel.forget(command.ids)
+            case FetchHeader():
+                self._channel.fetch_header(command.id, command.submission)
+            case CallHook():
+                self.hooks.call(self.listener.call_hook, command)
+            case Note():
+                self.hooks.call(self.listener.add_note, command, time.time())
+            case Finish():
+                self._channel.finish()
+
+    def perform_last(self, commands: Sequence[Command]) -> None:
+        """Do what can still be done where something is broken already."""
+        for command in commands:
+            tried(self.perform, command)
+
+    def release(self) -> None:
+        """Let go of the futures that have gathered."""
+        if self._to_release:
+            self._channel.release(self._to_release)
+            self._to_release = []
+
+    def task_run_failed(self, slug: str, header: Header) -> None:
+        """Have the listener told of a failure."""
+        self.hooks.call(self.listener.task_run_failed, slug, header)
+
+
+def tried(call: Callable[..., object], *args: object) -> None:
+    """Call something for a run that is over, where nobody could do anything about an error."""
+    try:
+        call(*args)
+    except Exception as error:
+        logger.debug("a flow run is over, and this went wrong", exc_info=error)
