@@ -50,11 +50,14 @@ from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.parameters import Parameter
 from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Task, task
+from dask_taskrunner.graph.unmapped import unmapped
 from dask_taskrunner.retries import exponential
 from dask_taskrunner.run_context import context
 from dask_taskrunner.runner import DaskTaskRunner, run_flow
 from dask_taskrunner.task_run import TaskRun
+from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures
 from dask_taskrunner.task_runner import TaskRunner
+from dask_taskrunner.waiting import as_completed, wait
 from dask_taskrunner.worker.clients import get_client
 
 __version__ = "0.1.0"
@@ -100,6 +103,8 @@ __all__ = [
     "TaskCancelled",
     "TaskCrashed",
     "TaskRun",
+    "TaskRunFuture",
+    "TaskRunFutures",
     "TaskRunner",
     "TaskRunnerError",
     "TaskRunnerWarning",
@@ -108,6 +113,7 @@ __all__ = [
     "UnpicklableArgument",
     "UpstreamFailed",
     "__version__",
+    "as_completed",
     "cache_validators",
     "context",
     "exceptions",
@@ -118,4 +124,6 @@ __all__ = [
     "task",
     "testing",
     "triggers",
+    "unmapped",
+    "wait",
 ]

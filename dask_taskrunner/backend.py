@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from dask_taskrunner.headers import TaskRunId
+from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event
 
@@ -135,6 +135,10 @@ class FlowSpec(NamedTuple):
 class Channel(Protocol):
     """One flow run's way to the cluster and back."""
 
+    @property
+    def place(self) -> object:
+        """The connection: what :meth:`share` gives is of use only on the same one."""
+
     def submit(self, runs: Sequence[Submission]) -> None:
         """Send task runs, each behind its upstream runs; news of each comes later."""
 
@@ -156,13 +160,13 @@ class Channel(Protocol):
     def share(self, id: TaskRunId) -> Any:
         """Return a future of the state of a task run for somebody else, or None if it is gone."""
 
-    def value_future(self, id: TaskRunId) -> Any:
-        """Return the cluster's own kind of future, of the plain value of a held state.
+    def value_future(self, id: TaskRunId, header: Header) -> Any:
+        """Return the cluster's own kind of future, of the plain value of a state.
 
         Raises
         ------
         ResultReleased
-            No future holds it.
+            No future holds it, and the header does not say all of it.
         """
 
     def fetch_header(self, id: TaskRunId, submission: int) -> None:
@@ -182,6 +186,9 @@ class Channel(Protocol):
         TimeoutError
             It did not arrive in time.
         """
+
+    def fetch_many(self, ids: Sequence[TaskRunId], timeout: float | None) -> dict[TaskRunId, Any]:
+        """Return those of the held values that can be had, in one message."""
 
     def holds(self, id: TaskRunId) -> bool:
         """Return whether a future of the task run is held."""

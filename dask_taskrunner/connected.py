@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from dask_taskrunner.backend import Backend
 from dask_taskrunner.dask_backend.connecting import Connection
 
 
 class Connected:
-    """The half of :class:`~dask_taskrunner.runner.DaskTaskRunner` that only looks."""
+    """The part of :class:`~dask_taskrunner.runner.DaskTaskRunner` that only looks."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    @property
+    def _connection(self) -> Connection:
+        """The connection; it is made where that has not been done yet."""
+        raise NotImplementedError
+
+    @property
+    def _backend(self) -> Backend:
+        """The same, as the machine's way to the cluster."""
+        raise NotImplementedError
+
+    def _check_open(self) -> None:
+        """Raise `RunnerClosed` where the runner is closed."""
+        raise NotImplementedError
 
     @property
     def client(self) -> Any:

@@ -135,6 +135,10 @@ class Driver:
     def cancel(self, reason: str) -> None:
         """Ask for the end; does not wait for it."""
         self.post(CancelAsked(time.monotonic(), reason))
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Have news taken in at once, and not gathered."""
         self._hurry.set()
 
     # -- the machine's thread -------------------------------------------------------------

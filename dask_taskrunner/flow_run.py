@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from typing import Final
+from collections.abc import Generator
+from typing import Any
 
 from dask_taskrunner import exceptions
+from dask_taskrunner.awaiting import ended
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.flow_record import FlowRecord
-from dask_taskrunner.headers import format_bytes
-from dask_taskrunner.machine.commands import Note as NoteCommand
+from dask_taskrunner.keeping import Holder
 from dask_taskrunner.states import Failed
-
-#: How many seconds a closing runner gives one result to arrive.
-_KEEP_PATIENCE: Final = 30.0
 
 
 class FlowRun(FlowRecord):
@@ -51,27 +47,10 @@ class FlowRun(FlowRecord):
             )
         self._driver.channel.close()
 
-    def keep_results(self, limit: int) -> None:
-        """Fetch held results up to so many bytes in all, smallest first, before a cluster ends."""
-        driver = self._driver
-        held = [
-            (record.header.nbytes, record.id, record.plan.slug)
-            for record in driver.machine.records.values()
-            if record.header is not None and driver.channel.holds(record.id)
-        ]
-        left: list[str] = []
-        for nbytes, id, slug in sorted(held):
-            if nbytes <= limit:
-                limit -= nbytes
-                driver.values.keep(id, _KEEP_PATIENCE)
-            else:
-                left.append(f"{slug} ({format_bytes(nbytes)})")
-                text = f"the result of {slug} ({format_bytes(nbytes)}) was not fetched: the runner"
-                driver.values.leave(id, f"{text} closed, and fetch_limit was used up")
-        if left:
-            text = f"not fetched when the runner closed, beyond fetch_limit: {', '.join(left)}"
-            self.listener.add_note(NoteCommand(text, None, logging.WARNING), time.time())
-        driver.channel.close()
+    @property
+    def holder(self) -> Holder:
+        """What a closing runner keeps results by; not for users."""
+        return Holder(self._driver, self.listener.add_note)
 
     # -- waiting and ending ---------------------------------------------------------------
 
@@ -100,6 +79,13 @@ class FlowRun(FlowRecord):
         if self._driver.error is not None:
             raise self._driver.error
         return self
+
+    def __await__(self) -> Generator[Any, None, FlowRun]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> FlowRun:
+        await ended(self._driver, None)
+        return self.wait(0)
 
     def cancel(self, wait: float | None = None) -> None:
         """Cancel the run: nothing that has not begun begins; what runs cannot be stopped by force.

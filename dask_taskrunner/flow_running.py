@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from dask_taskrunner import interrupts
-from dask_taskrunner.backend import Backend
+from dask_taskrunner.awaiting import Awaited
 from dask_taskrunner.connected import Connected
 from dask_taskrunner.exceptions import LargeArgumentWarning, TaskRunnerWarning
 from dask_taskrunner.flow_run import FlowRun
@@ -22,12 +23,8 @@ from dask_taskrunner.view.terminal import Title, watching
 class RunsFlows(Connected):
     """See :class:`~dask_taskrunner.runner.DaskTaskRunner`, which has a backend and is closed."""
 
-    _backend: Backend
     _task_defaults: dict[str, Any]
     _max_constant_bytes: int
-
-    def _check_open(self) -> None:
-        raise NotImplementedError
 
     def _keep_track(self, run: FlowRun) -> None:
         raise NotImplementedError
@@ -71,6 +68,47 @@ class RunsFlows(Connected):
                 interrupts.cancelling(launched),
             ):
                 interrupts.wait(run, interrupted)
+        return run.raise_for_failure() if raise_on_failure else run
+
+    def run_async(
+        self, flow: Flow, *, progress: bool | None = None, **options: Any
+    ) -> Awaited[FlowRun]:
+        """Run a flow without blocking the event loop: ``run = await runner.run_async(flow)``.
+
+        Cancelling the await cancels the run.
+
+        Parameters
+        ----------
+        flow, progress, **options
+            As :meth:`run`.
+
+        Returns
+        -------
+        awaitable of FlowRun
+
+        Raises
+        ------
+        FlowRunFailed
+            The flow failed, and ``raise_on_failure`` was asked for.
+        ClusterLost, InternalError
+            The run ended so.
+        """
+        line = "`run = await runner.run_async(flow)`"
+        return Awaited(self._run_async(flow, progress, options), line)
+
+    async def _run_async(
+        self, flow: Flow, progress: bool | None, options: dict[str, Any]
+    ) -> FlowRun:
+        raise_on_failure = options.pop("raise_on_failure", False)
+        # Planning pickles, and a runner that was made in an event loop has yet to connect.
+        run = await asyncio.to_thread(self.start, flow, **options)
+        title = Title(flow.name, run.run_name, self.where)
+        with watching(run.history, Tally(run.names), title, progress=progress):
+            try:
+                await run
+            except asyncio.CancelledError:
+                run.cancel()
+                raise
         return run.raise_for_failure() if raise_on_failure else run
 
     def start(

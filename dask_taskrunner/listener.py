@@ -18,7 +18,7 @@ from dask_taskrunner.machine.commands import Note as NoteCommand
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.reporting import describe_failures
-from dask_taskrunner.states import STATE_CLASSES, Failed, Pending, utc
+from dask_taskrunner.states import STATE_CLASSES, Failed, Pending, State, utc
 
 logger = logging.getLogger("dask_taskrunner")
 
@@ -61,21 +61,13 @@ class Listener:
     def call_hook(self, command: CallHook) -> None:
         """Call state handlers; they cannot replace a state here, and an error is a note."""
         if command.id is None:
-            owner: Any = self._flow
-            handlers, slug = self._flow.state_handlers, self._run_name
+            owner, slug = self._flow, self._run_name
         else:
-            owner = self._plan.resolved[command.id[0]]
-            handlers, slug = owner.state_handlers, self._plan.tasks[command.id[0]].slug
+            owner, slug = self._plan.resolved[command.id[0]], command.slug
         old = to_state(command.old, slug) if command.old is not None else Pending()
         new = to_state(command.new, slug)
-        for handler in handlers:
-            try:
-                handler(owner, old, new)
-            # Signals, too, for a handler cannot choose a state here.
-            except BaseException as error:  # noqa: BLE001 (it is the user's, and ends nothing)
-                name = getattr(handler, "__name__", None) or type(handler).__name__
-                text = f"state handler {name} of {slug}: {describe(error)}"
-                self.add_note(NoteCommand(text, command.id, logging.WARNING), time.time())
+        for text in call_handlers(owner, slug, old, new):
+            self.add_note(NoteCommand(text, command.id, logging.WARNING), time.time())
 
     def add_note(self, note: NoteCommand, at: float) -> None:
         """Keep a note, and log it at INFO."""
@@ -96,3 +88,16 @@ class Listener:
         if issubclass(STATE_CLASSES[state], Failed):
             text = describe_failures(self._flow.name, self._run_name, self._plan, records)
             logger.error("%s", text)
+
+
+def call_handlers(owner: Any, slug: str, old: State, new: State) -> list[str]:
+    """Call the state handlers of a task or a flow, and return what is to be said of errors."""
+    said = []
+    for handler in owner.state_handlers:
+        try:
+            handler(owner, old, new)
+        # Signals, too, for a handler cannot choose a state here.
+        except BaseException as error:  # noqa: BLE001 (it is the user's, and ends nothing)
+            name = getattr(handler, "__name__", None) or type(handler).__name__
+            said.append(f"state handler {name} of {slug}: {describe(error)}")
+    return said

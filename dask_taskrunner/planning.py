@@ -114,7 +114,7 @@ def plan_flow(
     reference = frozenset((layout.positions[task], -1) for task in flow.reference_tasks())
     machine = Plan(
         tuple(
-            planned_run((n, -1), upstream[n], definition, specs[n, -1])
+            planned_run((n, -1), [(u, -1) for u in upstream[n]], definition, specs[n, -1])
             for n, definition in enumerate(resolved)
         ),
         reference,
@@ -253,14 +253,14 @@ def _specs(
 
 
 def planned_run(
-    id: TaskRunId, upstream: Sequence[int], definition: Any, spec: RunSpec
+    id: TaskRunId, upstream: Sequence[TaskRunId], definition: Any, spec: RunSpec
 ) -> PlannedRun:
     """Return what the machine is to know of a task run."""
     return PlannedRun(
         id=id,
         name=spec.name,
         slug=spec.slug,
-        upstream=tuple((u, -1) for u in upstream),
+        upstream=tuple(upstream),
         max_crash_retries=definition.max_crash_retries,
         nbytes=len(spec.arguments),
         has_handlers=bool(definition.state_handlers),

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import functools
 import threading
 import weakref
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from dask_taskrunner import interrupts
 from dask_taskrunner.backend import Backend
 from dask_taskrunner.dask_backend.backend import DaskBackend
-from dask_taskrunner.dask_backend.connecting import Connection, connect, current_client
+from dask_taskrunner.dask_backend.connecting import (
+    Connection,
+    connect,
+    current_client,
+    starts_cluster,
+)
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import RunnerClosed
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.flow_running import RunsFlows
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
+from dask_taskrunner.keeping import keep_results
 from dask_taskrunner.launching import Keep, prepare
 from dask_taskrunner.main_guard import check_main_guard
 from dask_taskrunner.packing import MAX_CONSTANT_BYTES, Packer
+from dask_taskrunner.session import Session
+from dask_taskrunner.submitting import RunsCalls
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
 FETCH_LIMIT: Final = 256_000_000
@@ -32,8 +42,8 @@ _EXIT_PATIENCE: Final = 0.5
 _surrounding: ContextVar[DaskTaskRunner | None] = ContextVar("dask_taskrunner_runner", default=None)
 
 
-class DaskTaskRunner(RunsFlows):
-    """Runs flows on a Dask cluster.
+class DaskTaskRunner(RunsFlows, RunsCalls):
+    """Runs flows, and single calls, on a Dask cluster.
 
     With none of the first four arguments it uses the current default Dask client where there is
     one, else it starts a `LocalCluster` of worker processes. It closes only what it opened.
@@ -101,46 +111,81 @@ class DaskTaskRunner(RunsFlows):
         self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
         self._max_constant_bytes = max_constant_bytes
         self._fetch_limit = fetch_limit
-        connection = connect(
-            client=client,
-            address=address,
-            cluster=cluster,
-            cluster_class=cluster_class,
-            cluster_kwargs=cluster_kwargs,
-            adapt_kwargs=adapt_kwargs,
-            client_kwargs=client_kwargs,
-            performance_report_path=performance_report_path,
-            before_processes=check_main_guard,
-        )
-        super().__init__(connection)
-        self._backend: Backend = DaskBackend(self._connection.client)
         self.last_run: FlowRun | None = None
         self._runs: weakref.WeakSet[FlowRun] = weakref.WeakSet()
         # What goes on is held by its own thread: a run that nobody holds lets go of its results.
         self._going: weakref.WeakSet[Driver] = weakref.WeakSet()
+        self._session: Session | None = None
         self._lock = threading.Lock()
         self._tokens: list[Any] = []
-        # Also when it is collected, and at interpreter exit.
-        self._finalizer = weakref.finalize(
-            self, _close, self._backend, self._connection, self._going
+        self._finalizer: Any = None
+        self._is_closed = False
+        self._link: _Link | None = None
+        where = {
+            "client": client, "address": address, "cluster": cluster,
+            "cluster_class": cluster_class, "cluster_kwargs": cluster_kwargs,
+            "adapt_kwargs": adapt_kwargs, "client_kwargs": client_kwargs,
+        }  # fmt: skip
+        if starts_cluster(**where):
+            check_main_guard()
+        self._connect = functools.partial(
+            connect, **where, performance_report_path=performance_report_path
         )
-        _close_at_exit(self)
+        # Connecting waits, and an event loop must not.
+        if not _in_event_loop():
+            self._open()
 
     # -- the connection -------------------------------------------------------------------
+
+    def _open(self) -> _Link:
+        """Connect, where that has not been done yet."""
+        with self._lock:
+            if self._link is None:
+                connection = self._connect()
+                self._link = _Link(connection, DaskBackend(connection.client))
+                # Also when it is collected, and at interpreter exit.
+                self._finalizer = weakref.finalize(self, _close, self._link, self._going)
+                _close_at_exit(self)
+            return self._link
+
+    @property
+    def _connection(self) -> Connection:
+        return self._open().connection
+
+    @property
+    def _backend(self) -> Backend:
+        return self._open().backend
 
     @property
     def closed(self) -> bool:
         """Whether the runner is closed."""
-        return not self._finalizer.alive
+        return self._is_closed or (self._finalizer is not None and not self._finalizer.alive)
 
     def __enter__(self) -> Self:
         self._check_open()
+        self._open()
         self._tokens.append(_surrounding.set(self))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         _surrounding.reset(self._tokens.pop())
+        self._leave(kind)
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        await asyncio.to_thread(self._open)
+        self._tokens.append(_surrounding.set(self))
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        _surrounding.reset(self._tokens.pop())
+        await asyncio.to_thread(self._leave, kind)
+
+    def _leave(self, kind: type[BaseException] | None) -> None:
+        """Wait for what goes on, but not where something was raised, and close."""
         if kind is None:
+            if self._session is not None:
+                self._session.close()
             for driver in self._unfinished():
                 driver.ended.wait()
         self.close()
@@ -155,11 +200,16 @@ class DaskTaskRunner(RunsFlows):
         for driver in self._unfinished():
             driver.cancel("the runner was closed")
             driver.ended.wait(interrupts.PATIENCE)
-        for run in list(self._runs):
-            run.keep_results(self._fetch_limit)
-            if run.still_running:
-                # Nobody waits for the bodies of a cancelled run.
-                self._connection.patience = 0.2
+        self._is_closed = True
+        if self._finalizer is None:
+            return
+        holders = [run.holder for run in list(self._runs)]
+        if self._session is not None:
+            holders.append(self._session.holder)
+        keep_results(holders, self._fetch_limit)
+        if any(run.still_running for run in list(self._runs)):
+            # Nobody waits for the bodies of a cancelled run.
+            self._connection.patience = 0.2
         self._finalizer()
 
     def _check_open(self) -> None:
@@ -173,20 +223,39 @@ class DaskTaskRunner(RunsFlows):
             self._going.add(run._driver)
         interrupts.note_launch(run)
 
+    def _keep_going(self, driver: Driver) -> None:
+        with self._lock:
+            self._going.add(driver)
+
     def _unfinished(self) -> list[Driver]:
         with self._lock:
             return [driver for driver in self._going if not driver.ended.is_set()]
 
 
-def _close(backend: Backend, connection: Connection, going: weakref.WeakSet[Driver]) -> None:
+class _Link(NamedTuple):
+    """A connection in use."""
+
+    connection: Connection
+    backend: Backend
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _close(link: _Link, going: weakref.WeakSet[Driver]) -> None:
     unfinished = [driver for driver in going if not driver.ended.is_set()]
     for driver in unfinished:
         driver.cancel("the runner was closed")
     for driver in unfinished:
         # Else what closing does to its tasks would be told as failures of theirs.
         driver.ended.wait(_EXIT_PATIENCE)
-    backend.close()
-    connection.close()
+    link.backend.close()
+    link.connection.close()
 
 
 #: The runners that are open, once there has been one.

@@ -8,6 +8,7 @@ from typing import Any
 
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.headers import to_state
+from dask_taskrunner.machine.events import ResultsWanted
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
 from dask_taskrunner.outcomes import error_of, value_of
 from dask_taskrunner.reporting import max_attempts
@@ -25,6 +26,48 @@ class TaskRun:
         self._record = record
         self._driver = driver
         self._max_retries = max_retries
+
+    @property
+    def record(self) -> TaskRunRecord:
+        """What the machine knows; not for users."""
+        return self._record
+
+    @property
+    def driver(self) -> Driver:
+        """What drives the run; not for users."""
+        return self._driver
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the run succeeded with a result; None is one, but not for a skip."""
+        header = self._record.header
+        return header is not None and bool(header.kind) and header.is_successful
+
+    @property
+    def future(self) -> Any:
+        """A Dask future of the plain value, for other Dask code; waits for the run's end.
+
+        It is a small task, sent when it is asked for, that opens the result where it lies. A run
+        that failed fails it with the task's own exception.
+
+        Raises
+        ------
+        ResultReleased
+            The result is not held any more.
+        NotFinished
+            The run ended without a state.
+        """
+        driver, record = self._driver, self._record
+        # Were it to end meanwhile, nobody might hold its result by the time it is asked for.
+        driver.post(ResultsWanted(time.monotonic(), (record.id,)))
+        driver.hurry()
+        try:
+            driver.wait_for(lambda: driver.has_ended(record.id), None)
+            if record.header is None:
+                raise error_of(record, driver, {}, self.max_attempts, None) or AssertionError
+            return driver.channel.value_future(record.id, record.header)
+        finally:
+            driver.drop((record.id,))
 
     @property
     def slug(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dask_taskrunner.backend import Channel
 from dask_taskrunner.exceptions import ResultReleased, describe
@@ -35,6 +35,13 @@ class Values:
         if id in self._fetched:
             return self._fetched[id]
         return self._channel.fetch(id, timeout)
+
+    def fetch_many(
+        self, ids: Sequence[TaskRunId], timeout: float | None
+    ) -> dict[TaskRunId, object]:
+        """Return those of the values that can be had in one go; the others say why when asked."""
+        far = [id for id in ids if id not in self._left_behind and id not in self._fetched]
+        return self._channel.fetch_many(far, timeout)
 
     def keep(self, id: TaskRunId, timeout: float) -> None:
         """Fetch a value while there is a cluster to fetch it from; a failure is told when asked."""

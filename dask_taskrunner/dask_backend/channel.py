@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import itertools
 import operator
 import pickle
@@ -19,7 +20,7 @@ from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.removals import Removals
 from dask_taskrunner.dask_backend.sending import Sender
-from dask_taskrunner.exceptions import ResultLost, ResultReleased
+from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import (
@@ -33,7 +34,7 @@ from dask_taskrunner.machine.events import (
     ValueLost,
 )
 from dask_taskrunner.worker.bootstrap import Bootstraps
-from dask_taskrunner.worker.envelope import open_result
+from dask_taskrunner.worker.envelope import Received, open_result, wire_of
 from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE
 
 #: A finished future is given so many seconds to be heard of before its header is asked for.
@@ -75,6 +76,11 @@ class DaskChannel:
         hub.add(spec.run, self._receive)
 
     # -- out ------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> object:
+        """The client."""
+        return self._client
 
     def add(self, runs: Mapping[TaskRunId, RunSpec]) -> None:
         """Take note of task runs that will be submitted later."""
@@ -145,6 +151,28 @@ class DaskChannel:
         state = open_result(source).state
         return getattr(state, "exception", None) if state.is_failed() else state.result
 
+    def fetch_many(self, ids: Sequence[TaskRunId], timeout: float | None) -> dict[TaskRunId, Any]:
+        """Return those of the held values that can be had, in one message."""
+        held = {id: sent.future for id in ids if (sent := self._held.get(id)) is not None}
+        good = {id: future for id, future in held.items() if future.status == "finished"}
+        # Like gather(), which has no timeout; with asynchronous=True it is a coroutine.
+        sources = self._client.sync(self._gather, list(good.values()), callback_timeout=timeout)
+        if len(sources) != len(good):
+            return {}
+        found = {}
+        for id, source in zip(good, sources, strict=True):
+            received = Received(source)
+            # One that cannot be opened says so when it is asked for alone.
+            with contextlib.suppress(ResultNotSerializable):
+                received.open()
+                if received.state.is_successful():
+                    found[id] = received.state.result
+        return found
+
+    async def _gather(self, futures: list[Future[Any]]) -> list[Any]:
+        found: list[Any] = await self._client.gather(futures, errors="skip", asynchronous=True)
+        return found
+
     def _released(self, id: TaskRunId) -> ResultReleased:
         slug = self._specs[id].slug
         if self._spec.is_open:
@@ -162,9 +190,11 @@ class DaskChannel:
         """Return a future of the state of a task run for somebody else, or None if it is gone."""
         return self._held.share(id)
 
-    def value_future(self, id: TaskRunId) -> Future[Any]:
-        """Return a Dask future of the plain value of a held state, opened where it lies."""
+    def value_future(self, id: TaskRunId, header: Header) -> Future[Any]:
+        """Return a Dask future of the plain value of a state, opened where it lies."""
         source = self.share(id)
+        if source is None and header.is_complete:
+            source = wire_of(header, self._specs[id].slug)
         if source is None:
             raise self._released(id)
         key = (f"value-{self._spec.run}-{id[0]}", id[1], next(self._numbers))

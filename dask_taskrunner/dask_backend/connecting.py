@@ -8,7 +8,7 @@ import inspect
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,12 +51,42 @@ class Connection:
 
 
 def current_client() -> Client | None:
-    """Return the client that Dask itself would use now, if there is one."""
+    """Return the client that Dask itself would use now, if there is one.
+
+    Raises
+    ------
+    OptionError
+        It is asynchronous: to start another cluster beside it would surprise whoever made it.
+    """
     try:
-        client = Client.current()
+        client: Client = Client.current()
     except ValueError:
         return None
-    return None if client.asynchronous or client.status != "running" else client
+    if client.status != "running":
+        return None
+    if client.asynchronous:
+        raise OptionError(
+            "the current Dask client is asynchronous, and a runner has one of its own that is not: "
+            "write DaskTaskRunner(address=client.scheduler.address)"
+        )
+    return client
+
+
+def starts_cluster(*, client: Any, address: Any, cluster: Any, **more: Any) -> bool:
+    """Return whether :func:`connect` would start a cluster.
+
+    Raises
+    ------
+    OptionError
+        The options contradict each other.
+    """
+    given = {"client": client, "address": address, "cluster": cluster, **more}
+    _check(**given)
+    if client is not None:
+        _check_client(client)
+    if all(option is None for option in given.values()):
+        return current_client() is None
+    return client is None and address is None and cluster is None
 
 
 def connect(
@@ -69,7 +99,6 @@ def connect(
     adapt_kwargs: Mapping[str, Any] | None = None,
     client_kwargs: Mapping[str, Any] | None = None,
     performance_report_path: str | None = None,
-    before_processes: Callable[[], None] = lambda: None,
 ) -> Connection:
     """Return a connection to the one cluster that is named.
 
@@ -81,8 +110,6 @@ def connect(
         As :class:`~dask_taskrunner.DaskTaskRunner` takes them.
     performance_report_path : str, optional
         Where to write Dask's performance report when the connection closes.
-    before_processes : callable
-        Called before a cluster is started here.
 
     Raises
     ------
@@ -101,9 +128,8 @@ def connect(
         stack = contextlib.ExitStack()
         try:
             connection = _open(
-                stack, address, cluster, cluster_class, cluster_kwargs or {}, client_kwargs or {},
-                before_processes,
-            )  # fmt: skip
+                stack, address, cluster, cluster_class, cluster_kwargs or {}, client_kwargs or {}
+            )
             if adapt_kwargs is not None:
                 connection.cluster.adapt(**adapt_kwargs)
         except BaseException:
@@ -121,11 +147,9 @@ def _open(
     cluster_class: Any,
     cluster_kwargs: Mapping[str, Any],
     client_kwargs: Mapping[str, Any],
-    before_processes: Callable[[], None],
 ) -> Connection:
     is_temporary = address is None and cluster is None
     if is_temporary:
-        before_processes()
         cluster = _start_cluster(cluster_class, cluster_kwargs)
         stack.callback(cluster.close)
     # Not the default client: other Dask code of the user's must not run here unasked.
@@ -180,8 +204,9 @@ def _check_client(client: Any) -> Client:
         raise OptionError(f"client must be a distributed.Client, not {client!r}")
     if client.asynchronous:
         raise OptionError(
-            "client is asynchronous, and a flow run waits; "
-            "make one without asynchronous=True: Client(address)"
+            "client is asynchronous, and what a runner does waits for it. Give the address, for "
+            "a client of the runner's own: DaskTaskRunner(address=client.scheduler.address); "
+            "`await runner.run_async(flow)` and `await future` block no event loop all the same"
         )
     if client.status != "running":
         raise ConnectFailed(f"the client is {client.status}; make a new one: Client(address)")

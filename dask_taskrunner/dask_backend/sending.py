@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from dask._task_spec import Alias
@@ -35,7 +35,7 @@ class Sender:
         Sends.
     spec : FlowSpec
         The flow run.
-    specs : mapping
+    specs : dict
         Its task runs, of which there may be more later.
     held : HeldFutures
         Where the futures go.
@@ -47,7 +47,7 @@ class Sender:
         self,
         client: Client,
         spec: FlowSpec,
-        specs: Mapping[TaskRunId, RunSpec],
+        specs: dict[TaskRunId, RunSpec],
         held: HeldFutures,
         run_task: Callable[..., Any],
     ) -> None:
@@ -81,6 +81,8 @@ class Sender:
         if spec is not None:
             needed = (spec.code, *spec.constants) if self._spec.is_open else spec.constants
             self._shared.settle(id, needed)
+            if spec.keeps:
+                self._specs[id] = spec._replace(keeps=())
 
     def forget(self, id: TaskRunId) -> None:
         """Forget a run of which nobody will speak again."""

@@ -157,6 +157,10 @@ class Board:
             record.future = False
             self._released.append(record.id)
 
+    def release_late(self, id: TaskRunId) -> None:
+        """Release a future that came when nobody waited for it any more."""
+        self._released.append(id)
+
     def release_if_unneeded(self, record: TaskRunRecord) -> None:
         """Release a finished run's future as soon as nobody can need it, and not earlier.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
 
@@ -59,6 +59,9 @@ class CallHook(NamedTuple):
     id: TaskRunId | None
     old: Header | None
     new: Header
+    slug: str = ""
+    #: The task, where the plan names it.
+    owner: Any = None
 
 
 class Note(NamedTuple):

@@ -101,7 +101,8 @@ class Desk:
     def call_handlers(self, record: TaskRunRecord, old: Header, new: Header) -> None:
         """Report a change that the client made to the task's state handlers."""
         if record.plan.has_handlers:
-            self.commands.append(CallHook(record.id, old, new))
+            plan = record.plan
+            self.commands.append(CallHook(record.id, old, new, plan.slug, plan.owner))
 
     def close_attempt(self, record: TaskRunRecord, text: str, worker: str = "") -> None:
         """Write down an execution whose end nobody could report."""

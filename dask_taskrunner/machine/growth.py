@@ -52,7 +52,7 @@ class Growth:
 
     def _add(self, run: PlannedRun) -> TaskRunRecord:
         board = self._board
-        record = TaskRunRecord(run, int(self._desk.plan.keeps(run.id)))
+        record = TaskRunRecord(run, int(run.is_held))
         record.unopened_upstream = record.unfinished_upstream = 0
         for id in run.upstream:
             source = board.records[id]
@@ -110,6 +110,8 @@ class Growth:
         """Take in the end of a run that belongs to another run."""
         record = self._board.records.get(event.id)
         if record is None or record.phase != "foreign":
+            # It was cancelled meanwhile: nobody will need the future that has come along.
+            self._board.release_late(event.id)
             return
         header = event.header
         if header is None:
@@ -144,11 +146,19 @@ class Growth:
             if record.phase != "finished" or record.id not in self._board.records:
                 continue
             unneeded = not record.holders and not record.downstream
-            # What needs no future is never sent again, and so needs nothing upstream of it.
-            if unneeded or (not record.future and record.header and record.header.stands_alone):
+            if unneeded or self._is_settled(record):
                 stack += self._detach(record)
             if unneeded:
                 self._forget(record)
+
+    @staticmethod
+    def _is_settled(record: TaskRunRecord) -> bool:
+        """Return whether a finished run needs nothing of what is upstream of it any more."""
+        header = record.header
+        assert header is not None
+        # What needs no future is never sent again. But who asks why a trigger failed is told by
+        # the record of the root cause.
+        return not record.future and header.stands_alone and header.state != "TriggerFailed"
 
     def _detach(self, record: TaskRunRecord) -> list[TaskRunRecord]:
         """Take a run out of the lists of those upstream of it, and return these."""

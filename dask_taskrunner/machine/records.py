@@ -52,6 +52,8 @@ class PlannedRun(NamedTuple):
     given: Header | None = None
     #: The task with these handlers, for whoever calls them; of no meaning here.
     owner: Any = None
+    #: True where somebody holds on to the result from the beginning.
+    is_held: bool = False
 
 
 class Plan(NamedTuple):
@@ -305,7 +307,9 @@ def attempt_of(header: Header) -> Attempt:
 
 def make_records(plan: Plan) -> dict[TaskRunId, TaskRunRecord]:
     """Return a record for each planned run, with its downstream runs filled in."""
-    records = {run.id: TaskRunRecord(run, int(plan.keeps(run.id))) for run in plan.runs}
+    records = {
+        run.id: TaskRunRecord(run, int(run.is_held or plan.keeps(run.id))) for run in plan.runs
+    }
     downstream: dict[TaskRunId, list[TaskRunId]] = {id: [] for id in records}
     for id, record in records.items():
         for upstream in record.plan.upstream:

@@ -81,3 +81,18 @@ def task_run_repr(slug: str, state: str, message: str | None, attempts: int) -> 
     said = f'("{message}")' if message else ""
     tried = f", {attempts} attempts" if attempts > 1 else ""
     return f"<TaskRun {slug} {state}{said}{tried}>"
+
+
+def futures_repr(name: str, counts: Mapping[str, int]) -> str:
+    """Write the repr of many futures, failures first: ``<TaskRunFutures clean[10]: 8 Success>``."""
+    total = sum(counts.values())
+    lines = [f"  {count} {state}" for state, count in failures_first(counts)]
+    return "\n".join([f"<TaskRunFutures {name}[{total}]", *lines]) + ">"
+
+
+def failures_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return the states that occur, with how often: what failed before what did not."""
+    return sorted(in_order(counts), key=lambda pair: pair[0] not in _FAILURES)
+
+
+_FAILURES = frozenset({"Failed", "TimedOut", "Crashed", "TriggerFailed", "Cancelled"})

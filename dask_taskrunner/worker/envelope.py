@@ -88,6 +88,15 @@ class Opened:
         return 0
 
 
+def wire_of(header: Header, slug: str) -> WireState:
+    """Return the wire form of a state whose header says all of it."""
+    return _wire(header.to_wire(), slug)
+
+
+def _wire(fields: list[Any], slug: str) -> WireState:
+    return (PROTOCOL, pickle.dumps((fields, slug)), [(b"", [])])
+
+
 def open_parts(holder: list[Any]) -> Any:
     """Return the value whose pickle and buffers a list holds, and put it there in their place.
 
@@ -152,7 +161,7 @@ class Received:
     @classmethod
     def by_value(cls, fields: list[Any], slug: str) -> Received:
         """Return a state that came with the call, because no future holds it."""
-        return cls((PROTOCOL, pickle.dumps((fields, slug)), [(b"", [])]))
+        return cls(_wire(fields, slug))
 
     def open(self) -> None:
         """Put the value into the state.

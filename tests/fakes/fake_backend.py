@@ -33,7 +33,7 @@ from dask_taskrunner.machine.events import (
     WorkerRemoved,
 )
 from dask_taskrunner.worker import run_task as worker_side
-from dask_taskrunner.worker.envelope import Envelope, open_result, plain_value
+from dask_taskrunner.worker.envelope import Envelope, open_result, plain_value, wire_of
 from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, NARROW, WireState
 
 Post = Callable[[Event], None]
@@ -155,6 +155,10 @@ class FakeChannel:
 
     # -- the protocol ---------------------------------------------------------------------
 
+    @property
+    def place(self) -> object:
+        return self._backend
+
     def add(self, runs: Mapping[TaskRunId, RunSpec]) -> None:
         self._specs.update(runs)
         for id, spec in runs.items():
@@ -175,11 +179,15 @@ class FakeChannel:
             task = self._task(id)
             return None if task is None or task.value is None else FakeFuture(task.value)
 
-    def value_future(self, id: TaskRunId) -> FakeFuture:
+    def value_future(self, id: TaskRunId, header: Header) -> FakeFuture:
         source = self.share(id)
-        if source is None:
+        if source is None and not header.is_complete:
             raise ResultReleased(f"the result of {self._specs[id].slug} was released")
-        return FakeFuture(plain_value(_wire(source.value)))
+        wire = wire_of(header, self._specs[id].slug) if source is None else _wire(source.value)
+        return FakeFuture(plain_value(wire))
+
+    def fetch_many(self, ids: Sequence[TaskRunId], timeout: float | None) -> dict[TaskRunId, Any]:
+        return {id: self.fetch(id, timeout) for id in ids if self.holds(id)}
 
     def settle(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:

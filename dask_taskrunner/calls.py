@@ -1,0 +1,232 @@
+"""From a call to task runs: what ``submit`` and ``map`` were given, and what is to be sent for it.
+
+What can be wrong is found here, in the caller's line. It sends nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from dask_taskrunner.exceptions import ArgumentError, OptionError
+from dask_taskrunner.graph import signatures
+from dask_taskrunner.graph.arguments import find, replace
+from dask_taskrunner.graph.binding import read_task_args
+from dask_taskrunner.graph.tasks import FunctionTask, Node, Task
+from dask_taskrunner.graph.unmapped import Unmapped
+from dask_taskrunner.task_run import TaskRun
+from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures
+from dask_taskrunner.worker.placeholders import Placeholder
+
+#: What stands for a result among the arguments, and is ours.
+OURS: Final = (TaskRunFuture, TaskRunFutures, TaskRun, Node)
+
+
+class Call(NamedTuple):
+    """A task, and the arguments of one run of it."""
+
+    arguments: Mapping[str, Any]
+    #: What it waits for, each once: futures and task runs, ours and the cluster's own.
+    upstream: tuple[Any, ...]
+
+
+def make_task(f: Any, task_args: Mapping[str, Any] | None) -> tuple[str, Task[Any]]:
+    """Return what is called and under which name, as a task with the options of this one use.
+
+    Raises
+    ------
+    OptionError
+        It cannot be called, or an option is wrong.
+    """
+    if isinstance(f, Node):
+        raise OptionError(
+            f"{f.slug!r} is a task of flow {f.flow.name!r}, bound to its arguments there; submit "
+            f"the task itself, runner.submit({f.name}, ...), or go on from a run of the flow: "
+            f"runner.submit(f, run[{f.slug!r}])"
+        )
+    if inspect.iscoroutine(f):
+        f.close()
+        name = getattr(f, "__name__", "f")
+        raise OptionError(
+            f"a coroutine that nobody awaited was submitted; submit the function, without calling "
+            f"it: runner.submit({name}, ...), not runner.submit({name}(...))"
+        )
+    if not isinstance(f, Task):
+        if not callable(f):
+            raise OptionError(f"submit and map take a task or a function first, not {f!r}")
+        f = FunctionTask(f)
+    name, options = read_task_args(f, task_args)
+    return name, f.with_options(**options) if options else f
+
+
+def read_call(
+    definition: Task[Any],
+    name: str,
+    args: Iterable[Any],
+    kwargs: Mapping[str, Any],
+    upstream_tasks: Iterable[Any],
+    foreign_types: tuple[type, ...],
+) -> Call:
+    """Return the call of ``submit``.
+
+    Raises
+    ------
+    ArgumentError
+        The arguments do not fit the signature, or hold what has no result here.
+    """
+    arguments = signatures.bind(definition.signature, name, args, kwargs)
+    return with_upstream(name, arguments, upstream_tasks, foreign_types)
+
+
+def with_upstream(
+    name: str,
+    arguments: Mapping[str, Any],
+    upstream_tasks: Any,
+    foreign_types: tuple[type, ...],
+) -> Call:
+    """Return a call with all that it waits for."""
+    wanted = (*OURS, *foreign_types)
+    if not isinstance(upstream_tasks, Iterable) or isinstance(upstream_tasks, wanted):
+        upstream_tasks = (upstream_tasks,)
+    found: dict[int, Any] = {}
+    for source in (*find(dict(arguments), wanted), *upstream_tasks):
+        if isinstance(source, Node):
+            raise ArgumentError(
+                f"{name} was given {source.slug!r}, a task of flow {source.flow.name!r}, which has "
+                f"no result by itself. Run the flow, and pass run[{source.slug!r}]."
+            )
+        if not isinstance(source, wanted):
+            raise ArgumentError(
+                f"{name}: upstream_tasks takes futures and task runs, not {source!r}"
+            )
+        for one in source if isinstance(source, TaskRunFutures) else (source,):
+            found.setdefault(id(one), one)
+    return Call(arguments, tuple(found.values()))
+
+
+def fill(call: Call, places: Mapping[int, int], foreign_types: tuple[type, ...]) -> dict[str, Any]:
+    """Return the arguments with placeholders; ``places`` has the place of each upstream by id."""
+    if not call.upstream:
+        return dict(call.arguments)
+
+    def stand_in(source: Any) -> object:
+        if isinstance(source, TaskRunFutures):
+            return [Placeholder(places[id(future)]) for future in source]
+        return Placeholder(places[id(source)])
+
+    wanted = (TaskRunFuture, TaskRunFutures, TaskRun, *foreign_types)
+    return {name: replace(value, wanted, stand_in) for name, value in call.arguments.items()}
+
+
+# -- mapping ------------------------------------------------------------------------------
+
+
+class Columns(NamedTuple):
+    """The arguments of ``map``: a column of elements, or what is the same for all."""
+
+    length: int
+    of: Callable[[int], dict[str, Any]]
+
+
+def read_columns(
+    definition: Task[Any], name: str, args: Iterable[Any], kwargs: Mapping[str, Any]
+) -> Columns:
+    """Return the arguments of ``map``, element by element.
+
+    Raises
+    ------
+    ArgumentError
+        Something cannot be mapped over, the lengths differ, or nothing is mapped over.
+    """
+    given = signatures.bind(definition.signature, name, args, kwargs)
+    shape = definition.shape
+    lengths: dict[str, int] = {}
+
+    def column(label: str, value: Any) -> Any:
+        if isinstance(value, Unmapped):
+            return value
+        elements = elements_of(name, label, value)
+        lengths[label] = len(elements)
+        return elements
+
+    columns: dict[str, Any] = {}
+    for key, value in given.items():
+        if shape is not None and key == shape.var_positional:
+            columns[key] = [column(f"argument {n}", part) for n, part in enumerate(value, 1)]
+        elif shape is not None and key == shape.var_keyword:
+            columns[key] = {label: column(label, part) for label, part in value.items()}
+        else:
+            columns[key] = column(key, value)
+    length = _one_length(name, lengths)
+    several = () if shape is None else (shape.var_positional, shape.var_keyword)
+
+    def of(i: int) -> dict[str, Any]:
+        return {
+            key: _pick_all(value, i) if key in several else _pick(value, i)
+            for key, value in columns.items()
+        }
+
+    return Columns(length, of)
+
+
+def _one_length(name: str, lengths: Mapping[str, int]) -> int:
+    if not lengths:
+        raise ArgumentError(
+            f"map: {name} has no argument to map over; runner.submit({name}, ...) calls it once"
+        )
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{label} has {length}" for label, length in lengths.items())
+        raise ArgumentError(
+            f"map: the arguments of {name} are not equally long: {told}. "
+            "Cut the longer one, or write unmapped(...) around what is the same for all."
+        )
+    return next(iter(lengths.values()))
+
+
+def _pick(column: Any, i: int) -> Any:
+    return column.value if isinstance(column, Unmapped) else column[i]
+
+
+def _pick_all(columns: Any, i: int) -> Any:
+    if isinstance(columns, dict):
+        return {label: _pick(column, i) for label, column in columns.items()}
+    return tuple(_pick(column, i) for column in columns)
+
+
+def elements_of(name: str, label: str, value: Any) -> Any:
+    """Return the elements of what is mapped over, as something with a length and an index.
+
+    Raises
+    ------
+    ArgumentError
+        It is never mapped over; the text shows the right line.
+    """
+    right = _right_line(label, value)
+    if right is not None:
+        kind = type(value).__name__
+        raise ArgumentError(f"map: {name} cannot be mapped over {label}, a {kind}. {right}")
+    if isinstance(value, (list, tuple, range, TaskRunFutures)):
+        return value
+    try:
+        return list(value)
+    except TypeError as error:  # An array without dimensions says so only when it is asked.
+        raise ArgumentError(f"map: {name} cannot be mapped over {label}: {error}") from error
+
+
+def _right_line(label: str, value: Any) -> str | None:
+    if isinstance(value, TaskRunFuture):
+        return (
+            "How many elements its result has is not known here. Write "
+            "runner.map(f, future.result()), or unmapped(...) to pass the whole to each."
+        )
+    if any(kind.__name__ == "DataFrame" for kind in type(value).__mro__):
+        return (
+            f"Write {label}=unmapped(df) to pass the whole to each, df.to_dict('records') for its "
+            "rows, or [g for _, g in df.groupby(k)] for its groups."
+        )
+    if isinstance(value, (dict, set, frozenset)):
+        return f"Write {label}=unmapped(...) to pass the whole, or list(...) to map over it."
+    if isinstance(value, (str, bytes, bytearray)) or not hasattr(value, "__iter__"):
+        return f"Write {label}=unmapped({value!r:.40}) to pass the same to each."
+    return None

@@ -1,0 +1,337 @@
+"""What a user holds of a single call, or of many: futures, while they run and after.
+
+A result stays on the cluster while its future lives. Dropping one does not stop its work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Final, Generic, Literal, NoReturn, TypeAlias, TypeVar, overload
+
+from dask_taskrunner.awaiting import ended
+from dask_taskrunner.driver import Driver
+from dask_taskrunner.exceptions import (
+    MappedFailed,
+    MissingResult,
+    NotAValue,
+    OptionError,
+    ResultReleased,
+    RunnerClosed,
+)
+from dask_taskrunner.headers import TaskRunId
+from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.machine.events import RunsCancelled
+from dask_taskrunner.machine.records import Attempt, TaskRunRecord
+from dask_taskrunner.outcomes import values_of
+from dask_taskrunner.states import Pending, State
+from dask_taskrunner.task_run import TaskRun
+from dask_taskrunner.view.text import futures_repr, task_run_repr
+
+R_co = TypeVar("R_co", covariant=True)
+
+#: What becomes of a child without a result: an error, a `MissingResult`, or nothing.
+Missing: TypeAlias = Literal["raise", "keep", "drop"]
+_MISSING: Final = ("raise", "keep", "drop")
+#: How many failed runs an error names.
+_NAMED: Final = 3
+#: Seconds that a cancelled run is given to be heard of.
+_PATIENCE: Final = 5.0
+
+
+class TaskRunFuture(Generic[R_co]):
+    """One task run that was submitted by itself.
+
+    It has the words of `concurrent.futures.Future`, and can be awaited.
+    """
+
+    __slots__ = ("__weakref__", "_callbacks", "_driver", "_id", "_is_held", "_max_retries", "slug")
+
+    def __init__(
+        self, driver: Driver, callbacks: HookThread, id: TaskRunId, slug: str, max_retries: int
+    ) -> None:
+        self._driver = driver
+        self._callbacks = callbacks
+        self._id = id
+        self._max_retries = max_retries
+        self._is_held = True
+        #: The name of the task run among those of its runner.
+        self.slug = slug
+
+    def __del__(self) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let the cluster forget the result; the work goes on where it has not ended."""
+        if self._is_held:
+            self._is_held = False
+            self._driver.drop((self._id,))
+
+    # -- looking --------------------------------------------------------------------------
+
+    @property
+    def _record(self) -> TaskRunRecord | None:
+        # Not there yet for an instant after the call, and not any more after release().
+        return self._driver.machine.records.get(self._id)
+
+    @property
+    def task_run(self) -> TaskRun:
+        """The task run, as a flow run would have it."""
+        record = self._record
+        if record is None:
+            self._driver.wait_for(lambda: self._record is not None or self._is_over, None)
+            record = self._record
+        if record is None:
+            raise self._not_known()
+        return TaskRun(record, self._driver, self._max_retries)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._driver.ended.is_set() or not self._is_held
+
+    def _not_known(self) -> Exception:
+        if not self._is_held:
+            return ResultReleased(f"{self.slug} is not known any more: its future was released")
+        return RunnerClosed(f"the runner was closed before {self.slug} was sent")
+
+    @property
+    def state(self) -> State:
+        """What is known of the run; a header, whose result may lie on a worker."""
+        record = self._record
+        return Pending() if record is None else self.task_run.state
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.slug
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Each execution of the body, in the order in which they are known to have begun."""
+        record = self._record
+        return [] if record is None else record.attempts()
+
+    def done(self) -> bool:
+        """Return whether the run has ended, or never will."""
+        return self._driver.has_ended(self._id)
+
+    def running(self) -> bool:
+        """Return whether the body is known to be running."""
+        record = self._record
+        return record is not None and record.running is not None
+
+    def cancelled(self) -> bool:
+        """Return whether the run was cancelled."""
+        return self.state.is_cancelled()
+
+    def __repr__(self) -> str:
+        state = self.state
+        text = task_run_repr(self.slug, type(state).__name__, state.message, len(self.attempts))
+        return text.replace("<TaskRun ", "<TaskRunFuture ", 1)
+
+    # -- results --------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> R_co:
+        """Return the result, from wherever it lies; wait for it where the run goes on.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            In seconds.
+
+        Raises
+        ------
+        Exception
+            As :meth:`~dask_taskrunner.task_run.TaskRun.result`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._wait(timeout)
+        value: R_co = self.task_run.result(time_left(deadline))
+        return value
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what :meth:`result` would raise for the run's state, or None.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            In seconds.
+
+        Raises
+        ------
+        TimeoutError
+            The run went on for longer.
+        """
+        self._wait(timeout)
+        return self.task_run.exception(timeout)
+
+    def _wait(self, timeout: float | None) -> None:
+        if not self._driver.wait_for(self.done, timeout):
+            raise TimeoutError(f"{self.slug} has not finished after {timeout} s")
+
+    @property
+    def future(self) -> Any:
+        """A Dask future of the plain value; see :attr:`TaskRun.future`."""
+        return self.task_run.future
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        return self._result_async().__await__()
+
+    async def _result_async(self) -> R_co:
+        await ended(self._driver, self._id)
+        # It may have to be fetched, and that waits.
+        return await asyncio.to_thread(self.result)
+
+    # -- acting ---------------------------------------------------------------------------
+
+    def cancel(self) -> bool:
+        """Cancel the run, and return whether it is cancelled; what runs cannot be stopped."""
+        if not self.done():
+            event = RunsCancelled(time.monotonic(), (self._id,), "cancelled by the user")
+            self._driver.post(event)
+            self._driver.hurry()
+            self._driver.wait_for(self.done, _PATIENCE)
+        return self.cancelled()
+
+    def add_done_callback(self, function: Callable[[TaskRunFuture[R_co]], object]) -> None:
+        """Have ``function(self)`` called when the run has ended.
+
+        Callbacks are called one after the other, in a thread kept for them.
+        """
+        self._driver.when_ended(self._id, lambda: self._callbacks.call(_call, function, self))
+
+    # -- not a value ----------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> NoReturn:
+        self._refuse("the length", f"runner.submit(len, {self.slug})")
+
+    def __iter__(self) -> NoReturn:
+        self._refuse("the elements", "for x in future.result(): ...")
+
+    def __getitem__(self, key: object) -> NoReturn:
+        self._refuse("an element", f"runner.submit(operator.getitem, future, {key!r})")
+
+    def _refuse(self, what: str, instead: str) -> NoReturn:
+        raise NotAValue(
+            f"{what} of {self.slug!r} was asked for: a future is not a value, and how many there "
+            f"are is not known. Write `future.result()`, or `{instead}`."
+        )
+
+
+def time_left(deadline: float | None) -> float | None:
+    """Return the seconds until a time by the monotonic clock, None for no such time."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _mapped_failed(failed: Sequence[TaskRunFuture[Any]]) -> MappedFailed:
+    named = "; ".join(f"{future.slug}: {future.state.message}" for future in failed[:_NAMED])
+    more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    error = MappedFailed(f"{len(failed)} have no result: {named}{more}")
+    error.__cause__ = failed[0].exception()
+    return error
+
+
+def _call(function: Callable[[Any], object], future: object) -> None:
+    function(future)
+
+
+class TaskRunFutures(Sequence[TaskRunFuture[R_co]]):
+    """The futures of many calls, in the order of what was mapped over."""
+
+    def __init__(self, futures: Iterable[TaskRunFuture[R_co]], name: str = "") -> None:
+        self._futures = list(futures)
+        self.name = name
+
+    def __len__(self) -> int:
+        return len(self._futures)
+
+    @overload
+    def __getitem__(self, index: int) -> TaskRunFuture[R_co]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> TaskRunFutures[R_co]: ...
+
+    def __getitem__(self, index: int | slice) -> TaskRunFuture[R_co] | TaskRunFutures[R_co]:
+        if isinstance(index, slice):
+            return TaskRunFutures(self._futures[index], self.name)
+        return self._futures[index]
+
+    def results(self, missing: Missing = "raise", timeout: float | None = None) -> list[R_co]:
+        """Return the results in index order; wait for those that are not there yet.
+
+        Parameters
+        ----------
+        missing : {'raise', 'keep', 'drop'}
+            What becomes of a run without a result: an error, a `MissingResult` in its place, or
+            nothing. A skipped run without a result has none.
+        timeout : float, optional
+            In seconds, for all together.
+
+        Raises
+        ------
+        MappedFailed
+            Some have none.
+        TimeoutError
+            They did not all come in time.
+        """
+        if missing not in _MISSING:
+            known = ", ".join(map(repr, _MISSING))
+            raise OptionError(f"missing must be one of {known}, not {missing!r}")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for future in self._futures:
+            future._wait(time_left(deadline))
+        failed = [future for future in self._futures if not future.state.is_successful()]
+        if failed and missing == "raise":
+            raise _mapped_failed(failed)
+        values = self._values(deadline)
+        found: list[Any] = []
+        for future, value in zip(self._futures, values, strict=True):
+            if missing == "raise" or future.task_run.has_result:
+                found.append(value)
+            elif missing == "keep":
+                found.append(MissingResult(future.slug, future.state))
+        return found
+
+    def _values(self, deadline: float | None) -> list[Any]:
+        """Return the value of each run, None where it has none; of those that lie on workers at
+        once, for one by one each would be a round trip.
+        """
+        by_driver: dict[Driver, dict[int, TaskRunRecord]] = {}
+        for place, future in enumerate(self._futures):
+            if future.task_run.has_result:
+                record = future.task_run.record
+                by_driver.setdefault(future._driver, {})[place] = record
+        values: list[Any] = [None] * len(self._futures)
+        for driver, records in by_driver.items():
+            found = values_of(list(records.values()), driver, time_left(deadline))
+            for place, value in zip(records, found, strict=True):
+                values[place] = value
+        return values
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of the runs show which state."""
+        return dict(Counter(type(future.state).__name__ for future in self._futures))
+
+    def cancel(self) -> None:
+        """Cancel all that have not ended."""
+        by_driver: dict[Driver, list[TaskRunId]] = {}
+        for future in self._futures:
+            if not future.done():
+                by_driver.setdefault(future._driver, []).append(future._id)
+        for driver, ids in by_driver.items():
+            driver.post(RunsCancelled(time.monotonic(), tuple(ids), "cancelled by the user"))
+            driver.hurry()
+
+    def release(self) -> None:
+        """Let the cluster forget all results."""
+        for future in self._futures:
+            future.release()
+
+    def __repr__(self) -> str:
+        return futures_repr(self.name, self.counts)
