@@ -48,9 +48,9 @@ from dask_taskrunner.exceptions import (
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.graph.mapping import unmapped
 from dask_taskrunner.graph.parameters import Parameter
 from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Task, task
-from dask_taskrunner.graph.unmapped import unmapped
 from dask_taskrunner.retries import exponential
 from dask_taskrunner.run_context import context
 from dask_taskrunner.runner import DaskTaskRunner, run_flow

@@ -13,8 +13,8 @@ from dask_taskrunner.exceptions import ArgumentError, OptionError
 from dask_taskrunner.graph import signatures
 from dask_taskrunner.graph.arguments import find, replace
 from dask_taskrunner.graph.binding import read_task_args
+from dask_taskrunner.graph.mapping import Unmapped
 from dask_taskrunner.graph.tasks import FunctionTask, Node, Task
-from dask_taskrunner.graph.unmapped import Unmapped
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures
 from dask_taskrunner.worker.placeholders import Placeholder

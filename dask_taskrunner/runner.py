@@ -116,11 +116,11 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         # What goes on is held by its own thread: a run that nobody holds lets go of its results.
         self._going: weakref.WeakSet[Driver] = weakref.WeakSet()
         self._session: Session | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._tokens: list[Any] = []
+        self._link: _Link | None = None
         self._finalizer: Any = None
         self._is_closed = False
-        self._link: _Link | None = None
         where = {
             "client": client, "address": address, "cluster": cluster,
             "cluster_class": cluster_class, "cluster_kwargs": cluster_kwargs,

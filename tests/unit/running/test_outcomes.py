@@ -9,6 +9,7 @@ from fakes.gates import PATIENCE, Gate, eventually
 
 from dask_taskrunner import Flow, context, exceptions, outcomes, signals, states, task, triggers
 from dask_taskrunner.headers import Header
+from dask_taskrunner.keeping import keep_results
 from dask_taskrunner.machine.events import Loss
 
 LARGE = "x" * 10_000
@@ -163,7 +164,7 @@ def test_a_large_exception_that_was_lost_is_told_by_its_text(finish, backend):
 
 def test_a_kept_exception_outlives_the_cluster_and_gathers_no_notes(finish):
     run = finish(flow_of(task(_raise_large)))
-    run.keep_results(10**6)
+    keep_results([run.holder], 10**6)
     first, second = run["_raise_large"].exception(), run["_raise_large"].exception()
     assert first is second
     assert len(first.__notes__) == 2

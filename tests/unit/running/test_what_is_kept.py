@@ -6,6 +6,7 @@ import pytest
 from fakes.gates import Gate
 
 from dask_taskrunner import Flow, exceptions, task
+from dask_taskrunner.keeping import keep_results
 from dask_taskrunner.machine.events import Loss
 
 LARGE = "x" * 10_000
@@ -115,7 +116,7 @@ def test_results_are_fetched_before_the_cluster_ends_smallest_first(finish, back
         for n in (20_000, 1_000, 5_000):
             of_size(n)
     run = finish(flow)
-    run.keep_results(10_000)
+    keep_results([run.holder], 10_000)
     assert len(run["of_size-2"].result()) == 1_000
     assert len(run["of_size-3"].result()) == 5_000
     with pytest.raises(exceptions.ResultReleased, match="was not fetched: the runner closed, and"):
@@ -139,7 +140,7 @@ def test_one_result_that_breaks_at_the_close_keeps_no_other_from_being_fetched(
         return fetch(id, timeout)
 
     monkeypatch.setattr(channel, "fetch", broken)
-    run.keep_results(10**9)
+    keep_results([run.holder], 10**9)
     assert run["large-2"].result() == LARGE
     with pytest.raises(exceptions.ResultReleased, match="OSError: the connection ended"):
         run["large"].result()
@@ -149,6 +150,6 @@ def test_a_result_that_cannot_be_fetched_at_the_close_is_told_when_asked_for(fin
     run = finish(make(large))
     (channel,) = backend.channels.values()
     channel.lose((0, -1), Loss("lost", "its worker went"))
-    run.keep_results(10**9)
+    keep_results([run.holder], 10**9)
     with pytest.raises(exceptions.ResultReleased, match="ResultLost: the result of large is gone"):
         run.result()
