@@ -7,7 +7,8 @@ thread that a user starts sees them under `contextvars.copy_context`. This modul
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +34,16 @@ class _Block:
 
     def __exit__(self, *exc_info: object) -> None:
         _entries.reset(self._token)
+
+
+@contextmanager
+def no_entries() -> Iterator[None]:
+    """Hide all entries that are set around a block."""
+    token = _entries.set(_NO_ENTRIES)
+    try:
+        yield
+    finally:
+        _entries.reset(token)
 
 
 class Context:

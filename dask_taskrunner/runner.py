@@ -26,6 +26,7 @@ from dask_taskrunner.main_guard import check_main_guard
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.view.tally import Tally
 from dask_taskrunner.view.terminal import Title, watching
+from dask_taskrunner.worker.clients import is_inside_task
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
 FETCH_LIMIT: Final = 256_000_000
@@ -41,6 +42,7 @@ class DaskTaskRunner(Connected):
 
     With none of the first four arguments it uses the current default Dask client where there is
     one, else it starts a `LocalCluster` of worker processes. It closes only what it opened.
+    Inside a task it uses the task's own cluster, and the task gives up its place there meanwhile.
 
     Parameters
     ----------
@@ -176,7 +178,7 @@ class DaskTaskRunner(Connected):
         flow : Flow
             What to run.
         progress : bool, optional
-            Whether to show a live block; default: where standard error is a terminal.
+            Whether to show a live block; default: where standard error is a terminal, not in tasks.
         **options
             As :meth:`start`.
 
@@ -203,7 +205,7 @@ class DaskTaskRunner(Connected):
             title = Title(flow.name, run.run_name, self.where)
             with (
                 # The last picture shows what has become of the run.
-                watching(run.history, Tally(run.names), title, progress=progress),
+                watching(run.history, Tally(run.names), title, progress=self._shown(progress)),
                 interrupts.cancelling(launched),
             ):
                 interrupts.wait(run, interrupted)
@@ -324,18 +326,28 @@ def _close_all() -> None:
 def run_flow(flow: Flow, *, runner: DaskTaskRunner | None = None, **options: Any) -> FlowRun:
     """Run a flow: what :meth:`Flow.run` does.
 
-    On ``runner``, else on that of the surrounding ``with``, else with the current default Dask
-    client, else on a local cluster for this one run.
+    On ``runner``, else on that of the surrounding ``with``; inside a task else on the task's own
+    cluster; else with the current default Dask client, else on a local cluster for this one run.
     """
     if runner is None:
-        runner = _surrounding.get()
+        runner = _surrounding_runner()
     if runner is not None:
         return runner.run(flow, **options)
-    if current_client() is None:
+    if not is_inside_task() and current_client() is None:
         # Before a cluster is started for it.
         _check_flow(flow, **options)
     with DaskTaskRunner() as own:
         return own.run(flow, **options)
+
+
+def _surrounding_runner() -> DaskTaskRunner | None:
+    runner = _surrounding.get()
+    if runner is None or not is_inside_task():
+        return runner
+    # Dask may begin a task in a copy of another's context, or of that in which a cluster of threads
+    # was started. With a runner of theirs, this task would wait in its own place.
+    is_own = runner._connection.task_thread is threading.current_thread()
+    return runner if is_own else None
 
 
 def _check_flow(

@@ -117,6 +117,9 @@ def frame_lines(traceback: str) -> list[str]:
     for line in last_part.splitlines():
         if line.startswith(_FRAME):
             frames.append([line])
+        elif frames and line and not line.startswith(" "):
+            # The exception, whose text may quote another traceback.
+            break
         # Below a frame stands its code; not below it are the marks under the code, "[Previous line
         # repeated ...]", and the exception.
         elif frames and line.startswith("    ") and line.strip(" ^~"):

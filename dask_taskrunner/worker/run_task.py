@@ -27,6 +27,7 @@ from dask_taskrunner.headers import (
     small_result,
     state_name,
 )
+from dask_taskrunner.run_context import no_entries
 from dask_taskrunner.states import Failed, Pending, Retrying, Skipped, State, Success
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
@@ -70,7 +71,9 @@ def run_task(call: bytes, definition: bytes, upstream: tuple[Any, ...]) -> Envel
         came by value.
     """
     execution = _Execution(Call._make(pickle.loads(call)), definition)
-    return execution.run(upstream)
+    # Where a task makes room for another one, Dask begins that one in a copy of its context.
+    with no_entries():
+        return execution.run(upstream)
 
 
 class _Execution:
