@@ -11,7 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
+
+#: What the context of a task run has of its own, or will have: nobody else's entry is called so.
+RESERVED: Final = frozenset(
+    {
+        *("task_run_number", "attempt", "task_name", "task_run_name", "slug", "map_index"),
+        *("flow_name", "flow_run_id", "run_name", "parameters", "logger", "task_exception"),
+        *("cancelled", "task_loop_count", "task_loop_result"),
+        # The context's own attributes, and what only a test may set.
+        *("get", "to_dict", "raise_on_exception"),
+    }
+)
 
 _NO_ENTRIES: Mapping[str, Any] = MappingProxyType({})
 
@@ -49,9 +60,9 @@ def no_entries() -> Iterator[None]:
 class Context:
     """The entries of the running task, as attributes.
 
-    Inside a task there are ``task_run_number attempt task_name slug map_index flow_name
-    flow_run_id run_name parameters logger``, after a failed body ``task_exception``, and what
-    was given as ``context=``.
+    Inside a task there are ``task_run_number attempt task_name task_run_name slug map_index
+    flow_name flow_run_id run_name parameters logger``, after a failed body ``task_exception``, and
+    what was given as ``context=``.
 
     Examples
     --------

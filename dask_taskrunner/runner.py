@@ -21,7 +21,7 @@ from dask_taskrunner.exceptions import RunnerClosed, TaskRunnerWarning
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
-from dask_taskrunner.launching import Keep, launch, prepare
+from dask_taskrunner.launching import Keep, launch, merge_parameters, prepare
 from dask_taskrunner.main_guard import check_main_guard
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.view.tally import Tally
@@ -231,11 +231,12 @@ class DaskTaskRunner(Connected):
         parameters, **more_parameters
             Values of the flow's parameters, by name.
         run_name : str, optional
-            What people call the run; default: the flow's name and the run's id.
+            What people call the run: a `str.format` template over the parameters, such as
+            ``"etl {date}"``; default: the flow's name and the run's id.
         return_tasks : collection of tasks, or 'all', optional
             Tasks whose results to keep besides the reference tasks'.
         context : mapping, optional
-            Further entries of the context of every task run.
+            Further entries of the context of every task run, under names of their own.
         keep : {'reference', 'all', 'none'}
             Which results stay on the cluster after the run.
 
@@ -247,17 +248,17 @@ class DaskTaskRunner(Connected):
         ------
         RunnerClosed
             The runner is closed.
-        ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument
+        OptionError, ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument
             The flow cannot be run so; nothing was sent.
         """
         self._check_open()
         return launch(
             flow,
             self._backend,
-            parameters={**(parameters or {}), **more_parameters},
+            parameters=merge_parameters(parameters, more_parameters),
             run_name=run_name,
             return_tasks=return_tasks,
-            context=context or {},
+            context={} if context is None else context,
             keep=keep,
             task_defaults=self._task_defaults,
             check=self._warn,
@@ -356,15 +357,17 @@ def _check_flow(
     parameters: Mapping[str, Any] | None = None,
     return_tasks: Collection[Any] | Literal["all"] | None = None,
     keep: Keep = "reference",
-    run_name: str | None = None,  # noqa: ARG001  # the rest are the flow's parameters
-    context: Mapping[str, Any] | None = None,  # noqa: ARG001
-    progress: bool | None = None,  # noqa: ARG001
+    run_name: str | None = None,
+    context: Mapping[str, Any] | None = None,
+    progress: bool | None = None,  # noqa: ARG001  # the rest are the flow's parameters
     raise_on_failure: bool = False,  # noqa: ARG001
     **more_parameters: Any,
 ) -> None:
     prepare(
         flow,
-        parameters={**(parameters or {}), **more_parameters},
+        parameters=merge_parameters(parameters, more_parameters),
+        run_name=run_name,
+        context={} if context is None else context,
         return_tasks=return_tasks,
         keep=keep,
         task_defaults={},
