@@ -37,8 +37,10 @@ class TaskRun:
 
         Known once the body has ended.
         """
-        header = self._record.header or self._record.retry_header
-        return str(header.more.get("name", self.slug)) if header is not None else self.slug
+        for header in (self._record.header, self._record.retry_header):
+            if header is not None and "name" in header.more:
+                return str(header.more["name"])
+        return self.slug
 
     @property
     def state(self) -> State:

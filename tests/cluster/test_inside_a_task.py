@@ -111,6 +111,28 @@ def test_a_flow_from_the_outside_takes_parameters_and_gives_large_results_inside
     assert text == "<FlowRun make 'inside' Success: 1 Success>"
 
 
+def test_a_flow_runs_inside_of_anybodys_task(narrow):
+    flow = one(add_two, 1)
+    assert narrow.submit(lambda: flow.run().result(), pure=False).result(timeout=20) == 3
+    assert_nothing_left(narrow)
+    assert_no_subscriptions(narrow)
+
+
+def test_a_flow_runs_inside_of_a_coroutine_and_of_a_retry(runner):
+    @task(max_retries=1, retry_delay=0)
+    async def outer(flow):
+        if context.task_run_number == 1:
+            flow.run(x=1)
+            raise ValueError("not yet")
+        return flow.run(x=2).result()
+
+    with Flow("inner") as inner:
+        add_one(Parameter("x"))
+    run = runner.run(one(outer, inner))
+    assert run.result() == 3
+    assert [attempt.outcome for attempt in run["outer"].attempts] == ["retrying", "success"]
+
+
 # -- the runner inside ------------------------------------------------------------------------
 
 
