@@ -20,7 +20,8 @@ from typing import Any
 import click
 import cloudpickle
 
-from dask_taskrunner import DaskTaskRunner, Flow, exceptions
+from dask_taskrunner import DaskTaskRunner, Flow, Parameter, exceptions
+from dask_taskrunner.graph.parameters import NO_DEFAULT
 
 SUCCESS, FAILED, USAGE, CLUSTER, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -88,7 +89,32 @@ def version() -> None:
 # --- run: a flow of the user's --------------------------------------------------------------------
 
 
-@commands.command()
+_ARGS = "dask_taskrunner.args"
+
+
+class _RunCommand(click.Command):
+    """Its help tells of a flow's parameters, too, where a flow stands on the command line."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        # Click shows the help before it has looked at the arguments.
+        target = self.make_parser(ctx).parse_args(ctx.meta[_ARGS])[0].get("target")
+        if not isinstance(target, str):
+            return
+        flow = find_flow(target)
+        rows = [parameter_help(parameter) for parameter in flow.parameters().values()]
+        with formatter.section(f"Parameters of flow {flow.name!r}"):
+            if rows:
+                formatter.write_dl(rows)
+            else:
+                formatter.write_text("It has none.")
+
+
+@commands.command(cls=_RunCommand)
 @click.argument("target", metavar="FILE.py:FLOW|MODULE:FLOW")
 @click.option(
     "-p",
@@ -109,11 +135,15 @@ def run(target: str, assignments: tuple[str, ...], address: str | None, workers:
     \b
     dask-taskrunner run etl.py:flow
     dask-taskrunner run pipelines.etl:flow --address tcp://10.0.0.1:8786 -p day=2024-02-29
+    dask-taskrunner run etl.py:flow --help    # also tells of the flow's parameters
     """
     if address and workers:
         raise click.UsageError("--workers is for a local cluster: leave it out with --address")
     flow = find_flow(target)
     parameters = read_parameters(flow, assignments)
+    with _errors_as_exits():
+        # What is missing is told before a cluster is started.
+        flow.resolve_parameters(parameters)
     with _errors_as_exits(), _runner(workers, address) as runner:
         flow_run = runner.run(flow, parameters=parameters, progress=True)
     return SUCCESS if flow_run.state.is_successful() else FAILED
@@ -195,6 +225,18 @@ def read_parameters(flow: Flow, assignments: Sequence[str]) -> dict[str, Any]:
         except exceptions.ParameterError as error:
             raise click.UsageError(str(error)) from error
     return values
+
+
+def parameter_help(parameter: Parameter) -> tuple[str, str]:
+    """Return a parameter's name with its type, and what people are told of it."""
+    kind = parameter.text_type
+    if parameter.required:
+        given = "[required]"
+    elif parameter.default is NO_DEFAULT:
+        given = "[default: None]"
+    else:
+        given = f"[default: {parameter.default!r}]"
+    return f"{parameter.name} {kind.__name__}", f"{parameter.help or ''} {given}".strip()
 
 
 # --- demo: the flow that ships --------------------------------------------------------------------

@@ -49,3 +49,7 @@ class Connected:
     def where(self) -> str:
         """The cluster, in words."""
         return self._connection.where
+
+    def _shown(self, progress: bool | None) -> bool | None:
+        """Return what was asked for; whoever looks at a worker's terminal asked for nothing."""
+        return False if progress is None and self._connection.task_thread is not None else progress

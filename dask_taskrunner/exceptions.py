@@ -161,12 +161,18 @@ class FlowRunFailed(RunError):
     text : str
         The report of the whole run.
     failures : sequence
-        The task runs that failed by themselves, root causes first.
+        The task runs that failed by themselves, root causes first; in another process than the
+        run's, such as where a task had run a flow, their reprs.
     """
 
     def __init__(self, text: str = "", *, failures: Sequence[Any] = ()) -> None:
         super().__init__(text)
         self.failures = failures
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A task run is a look at a record, and that one stays where the flow runs.
+        told = [run if isinstance(run, str) else repr(run) for run in self.failures]
+        return type(self), self.args, {**vars(self), "failures": told}
 
 
 class UpstreamFailed(RunError):

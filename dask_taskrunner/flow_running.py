@@ -14,7 +14,7 @@ from dask_taskrunner.connected import Connected
 from dask_taskrunner.exceptions import LargeArgumentWarning, TaskRunnerWarning
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
-from dask_taskrunner.launching import Keep, launch
+from dask_taskrunner.launching import Keep, launch, merge_parameters
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.view.tally import Tally
 from dask_taskrunner.view.terminal import Title, watching
@@ -37,7 +37,7 @@ class RunsFlows(Connected):
         flow : Flow
             What to run.
         progress : bool, optional
-            Whether to show a live block; default: where standard error is a terminal.
+            Whether to show a live block; default: where standard error is a terminal, not in tasks.
         **options
             As :meth:`start`.
 
@@ -64,7 +64,7 @@ class RunsFlows(Connected):
             title = Title(flow.name, run.run_name, self.where)
             with (
                 # The last picture shows what has become of the run.
-                watching(run.history, Tally(run.names), title, progress=progress),
+                watching(run.history, Tally(run.names), title, progress=self._shown(progress)),
                 interrupts.cancelling(launched),
             ):
                 interrupts.wait(run, interrupted)
@@ -103,7 +103,7 @@ class RunsFlows(Connected):
         # Planning pickles, and a runner that was made in an event loop has yet to connect.
         run = await asyncio.to_thread(self.start, flow, **options)
         title = Title(flow.name, run.run_name, self.where)
-        with watching(run.history, Tally(run.names), title, progress=progress):
+        with watching(run.history, Tally(run.names), title, progress=self._shown(progress)):
             try:
                 await run
             except asyncio.CancelledError:
@@ -131,11 +131,12 @@ class RunsFlows(Connected):
         parameters, **more_parameters
             Values of the flow's parameters, by name.
         run_name : str, optional
-            What people call the run; default: the flow's name and the run's id.
+            What people call the run: a `str.format` template over the parameters, such as
+            ``"etl {date}"``; default: the flow's name and the run's id.
         return_tasks : collection of tasks, or 'all', optional
             Tasks whose results to keep besides the reference tasks'.
         context : mapping, optional
-            Further entries of the context of every task run.
+            Further entries of the context of every task run, under names of their own.
         keep : {'reference', 'all', 'none'}
             Which results stay on the cluster after the run.
 
@@ -147,17 +148,17 @@ class RunsFlows(Connected):
         ------
         RunnerClosed
             The runner is closed.
-        ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument
+        OptionError, ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument, LargeArgument
             The flow cannot be run so; nothing was sent.
         """
         self._check_open()
         return launch(
             flow,
             self._backend,
-            parameters={**(parameters or {}), **more_parameters},
+            parameters=merge_parameters(parameters, more_parameters),
             run_name=run_name,
             return_tasks=return_tasks,
-            context=context or {},
+            context={} if context is None else context,
             keep=keep,
             task_defaults=self._task_defaults,
             max_constant_bytes=self._max_constant_bytes,

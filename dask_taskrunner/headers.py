@@ -75,7 +75,8 @@ class Header(NamedTuple):
         The pickled result, where it is small and plain.
     more : dict
         What only some states have: ``delay``, ``scheduled_time``, ``inputs``, ``traceback``,
-        ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``.
+        ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``; and ``name``, where
+        the task has its runs named.
     """
 
     n: int
@@ -192,9 +193,9 @@ def _is_plain(value: object, budget: int) -> int:
     return budget
 
 
-def describe(state: State) -> Mapping[str, Any]:
-    """Return what a header of this state says beyond its fields."""
-    more: dict[str, Any] = {}
+def describe(state: State, name: str | None = None) -> Mapping[str, Any]:
+    """Return what a header of this state says beyond its fields; ``name`` is the run's own."""
+    more: dict[str, Any] = {} if name is None else {"name": name}
     if isinstance(state, Failed):
         _describe_failure(state, more)
     elif isinstance(state, Pending):

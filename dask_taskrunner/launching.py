@@ -8,12 +8,14 @@ from typing import Any, Literal, TypeAlias
 
 from dask_taskrunner.backend import Backend, FlowSpec
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.exceptions import OptionError
+from dask_taskrunner.exceptions import OptionError, ParameterError, describe
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.name_templates import field_names, make_name
 from dask_taskrunner.packing import Packer
 from dask_taskrunner.planning import FlowPlan, check_context, plan_flow
+from dask_taskrunner.run_context import RESERVED
 
 #: Which results stay on the cluster after a run.
 Keep: TypeAlias = Literal["reference", "all", "none"]
@@ -39,9 +41,11 @@ def launch(
     ``check`` is called with the plan before anything is sent, and ``before_start`` with the run:
     who is interrupted from then on knows what to cancel.
     """
-    values, plan = prepare(
+    values, plan, name = prepare(
         flow,
         parameters=parameters,
+        run_name=run_name,
+        context=context,
         return_tasks=return_tasks,
         keep=keep,
         task_defaults=task_defaults,
@@ -50,12 +54,8 @@ def launch(
     )
     check(plan)
     run_id = uuid.uuid4().hex[:8]
-    run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
-    entries = _context(run, context)
-    parameters = {**values, **plan.large_parameters}
-    check_context(entries, parameters)
-    entries["parameters"] = parameters
-    spec = FlowSpec(run_id, entries, plan.specs)
+    run = FlowRun(flow, plan, run_id, name or f"{flow.name}-{run_id}", values)
+    spec = FlowSpec(run_id, _context(run, context, plan.large_parameters), plan.specs)
     hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
     driver = Driver(plan.machine, spec, backend, hooks, run.listener)
     run.attach(driver)
@@ -69,18 +69,25 @@ def prepare(
     flow: Flow,
     *,
     parameters: Mapping[str, Any],
+    run_name: str | None,
+    context: Mapping[str, Any],
     return_tasks: Collection[Any] | Literal["all"] | None,
     keep: Keep,
     task_defaults: Mapping[str, Any],
     packer: Packer,
     foreign_types: tuple[type, ...] = (),
-) -> tuple[dict[str, Any], FlowPlan]:
-    """Return the flow's parameters and its plan: it needs no cluster to find what is wrong."""
+) -> tuple[dict[str, Any], FlowPlan, str]:
+    """Return the flow's parameters, its plan, and the run's name where it was given one.
+
+    It needs no cluster to find what is wrong.
+    """
     if not isinstance(flow, Flow):
         raise OptionError(f"a runner runs a Flow, not {flow!r}")
     if keep not in _KEEPS:
         raise OptionError(f"keep must be one of {', '.join(map(repr, _KEEPS))}, not {keep!r}")
     values = flow.resolve_parameters(parameters)
+    name = _run_name(flow.name, run_name, values)
+    _check_entries(context)
     plan = plan_flow(
         flow,
         values,
@@ -90,7 +97,68 @@ def prepare(
         packer=packer,
         foreign_types=foreign_types,
     )
-    return values, plan
+    check_context(context, {k: v for k, v in values.items() if k not in plan.large_parameters})
+    return values, plan, name
+
+
+def merge_parameters(given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given as ``parameters=`` and what by keyword.
+
+    Raises
+    ------
+    OptionError
+        The former is no mapping.
+    ParameterError
+        Both have a value for the same parameter.
+    """
+    if given is None:
+        return dict(more)
+    if not isinstance(given, Mapping):
+        raise OptionError(f"parameters must be a dict of values by name, not {given!r}")
+    for name in given:
+        if name in more:
+            raise ParameterError(
+                f"parameter {name!r} has two values: one in parameters=, and one as {name}=; "
+                "leave one out"
+            )
+    return {**given, **more}
+
+
+def _run_name(flow: str, template: Any, values: Mapping[str, Any]) -> str:
+    """Return the name that a template over the parameters makes; none is an empty one."""
+    if template is None:
+        return ""
+    if not isinstance(template, str):
+        raise OptionError(f"run_name must be a text, not {template!r}")
+    try:
+        wanted = field_names(template)
+    except ValueError as error:
+        raise OptionError(f"run_name {template!r} is no template: {error}") from error
+    known = f"it has {', '.join(map(repr, values))}" if values else "it has none"
+    for name in wanted:
+        if name not in values:
+            raise OptionError(
+                f"run_name {template!r}: flow {flow!r} has no parameter {name!r}; {known}"
+            )
+    try:
+        return make_name(template, values)
+    except Exception as error:  # Whatever the values' own formatting raises.
+        raise OptionError(f"run_name {template!r}: {describe(error)}") from error
+
+
+def _check_entries(context: Any) -> None:
+    """Refuse entries of a context that its task runs would hide, or that nobody could ask for."""
+    if not isinstance(context, Mapping):
+        raise OptionError(f"context must be a dict of entries by name, not {context!r}")
+    for name in context:
+        if not isinstance(name, str):
+            raise OptionError(f"context: an entry has a text for a name, not {name!r}")
+        if name == "parameters":
+            raise OptionError("context: the flow's parameters are given as parameters=")
+        if name in RESERVED:
+            raise OptionError(
+                f"context: {name!r} is an entry of each task run's own; call yours otherwise"
+            )
 
 
 def _wanted(flow: Flow, return_tasks: Any) -> list[Any] | None:
@@ -102,10 +170,11 @@ def _wanted(flow: Flow, return_tasks: Any) -> list[Any] | None:
     return [flow.resolve_task(task) for task in return_tasks or ()]
 
 
-def _context(run: FlowRun, more: Mapping[str, Any]) -> dict[str, Any]:
+def _context(run: FlowRun, more: Mapping[str, Any], large: Mapping[str, object]) -> dict[str, Any]:
     return {
         **more,
         "flow_name": run.flow.name,
         "flow_run_id": run.run_id,
         "run_name": run.run_name,
+        "parameters": {**run.parameters, **large},
     }

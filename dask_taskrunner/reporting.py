@@ -56,6 +56,7 @@ def _failure(record: TaskRunRecord, attempts: int) -> Failure:
         worker=header.worker,
         inputs=header.more.get("inputs", {}),
         traceback=header.more.get("traceback", ""),
+        name=header.more.get("name", ""),
     )
 
 

@@ -7,10 +7,22 @@ thread that a user starts sees them under `contextvars.copy_context`. This modul
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
+
+#: What the context of a task run has of its own, or will have: nobody else's entry is called so.
+RESERVED: Final = frozenset(
+    {
+        *("task_run_number", "attempt", "task_name", "task_run_name", "slug", "map_index"),
+        *("flow_name", "flow_run_id", "run_name", "parameters", "logger", "task_exception"),
+        *("cancelled", "task_loop_count", "task_loop_result"),
+        # The context's own attributes, and what only a test may set.
+        *("get", "to_dict", "raise_on_exception"),
+    }
+)
 
 _NO_ENTRIES: Mapping[str, Any] = MappingProxyType({})
 
@@ -35,12 +47,22 @@ class _Block:
         _entries.reset(self._token)
 
 
+@contextmanager
+def no_entries() -> Iterator[None]:
+    """Hide all entries that are set around a block."""
+    token = _entries.set(_NO_ENTRIES)
+    try:
+        yield
+    finally:
+        _entries.reset(token)
+
+
 class Context:
     """The entries of the running task, as attributes.
 
-    Inside a task there are ``task_run_number attempt task_name slug map_index flow_name
-    flow_run_id run_name parameters logger``, after a failed body ``task_exception``, and what
-    was given as ``context=``.
+    Inside a task there are ``task_run_number attempt task_name task_run_name slug map_index
+    flow_name flow_run_id run_name parameters logger``, after a failed body ``task_exception``, and
+    what was given as ``context=``.
 
     Examples
     --------

@@ -27,11 +27,12 @@ from dask_taskrunner.flow_running import RunsFlows
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
 from dask_taskrunner.keeping import keep_results
-from dask_taskrunner.launching import Keep, prepare
+from dask_taskrunner.launching import Keep, merge_parameters, prepare
 from dask_taskrunner.main_guard import check_main_guard
 from dask_taskrunner.packing import MAX_CONSTANT_BYTES, Packer
 from dask_taskrunner.session import Session
 from dask_taskrunner.submitting import RunsCalls
+from dask_taskrunner.worker.clients import is_inside_task
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
 FETCH_LIMIT: Final = 256_000_000
@@ -47,6 +48,7 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
 
     With none of the first four arguments it uses the current default Dask client where there is
     one, else it starts a `LocalCluster` of worker processes. It closes only what it opened.
+    Inside a task it uses the task's own cluster, and the task gives up its place there meanwhile.
 
     Parameters
     ----------
@@ -93,6 +95,12 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         A script would start worker processes without ``if __name__ == "__main__":``.
     """
 
+    last_run: FlowRun | None = None
+    _session: Session | None = None
+    _link: _Link | None = None
+    _finalizer: Any = None
+    _is_closed = False
+
     def __init__(
         self,
         client: Any = None,
@@ -111,16 +119,11 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
         self._max_constant_bytes = max_constant_bytes
         self._fetch_limit = fetch_limit
-        self.last_run: FlowRun | None = None
         self._runs: weakref.WeakSet[FlowRun] = weakref.WeakSet()
         # What goes on is held by its own thread: a run that nobody holds lets go of its results.
         self._going: weakref.WeakSet[Driver] = weakref.WeakSet()
-        self._session: Session | None = None
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._tokens: list[Any] = []
-        self._link: _Link | None = None
-        self._finalizer: Any = None
-        self._is_closed = False
         where = {
             "client": client, "address": address, "cluster": cluster,
             "cluster_class": cluster_class, "cluster_kwargs": cluster_kwargs,
@@ -279,18 +282,28 @@ def _close_all() -> None:
 def run_flow(flow: Flow, *, runner: DaskTaskRunner | None = None, **options: Any) -> FlowRun:
     """Run a flow: what :meth:`Flow.run` does.
 
-    On ``runner``, else on that of the surrounding ``with``, else with the current default Dask
-    client, else on a local cluster for this one run.
+    On ``runner``, else on that of the surrounding ``with``; inside a task else on the task's own
+    cluster; else with the current default Dask client, else on a local cluster for this one run.
     """
     if runner is None:
-        runner = _surrounding.get()
+        runner = _surrounding_runner()
     if runner is not None:
         return runner.run(flow, **options)
-    if current_client() is None:
+    if not is_inside_task() and current_client() is None:
         # Before a cluster is started for it.
         _check_flow(flow, **options)
     with DaskTaskRunner() as own:
         return own.run(flow, **options)
+
+
+def _surrounding_runner() -> DaskTaskRunner | None:
+    runner = _surrounding.get()
+    if runner is None or not is_inside_task():
+        return runner
+    # Dask may begin a task in a copy of another's context, or of that in which a cluster of threads
+    # was started. With a runner of theirs, this task would wait in its own place.
+    is_own = runner._connection.task_thread is threading.current_thread()
+    return runner if is_own else None
 
 
 def _check_flow(
@@ -299,15 +312,17 @@ def _check_flow(
     parameters: Mapping[str, Any] | None = None,
     return_tasks: Collection[Any] | Literal["all"] | None = None,
     keep: Keep = "reference",
-    run_name: str | None = None,  # noqa: ARG001  # the rest are the flow's parameters
-    context: Mapping[str, Any] | None = None,  # noqa: ARG001
-    progress: bool | None = None,  # noqa: ARG001
+    run_name: str | None = None,
+    context: Mapping[str, Any] | None = None,
+    progress: bool | None = None,  # noqa: ARG001  # the rest are the flow's parameters
     raise_on_failure: bool = False,  # noqa: ARG001
     **more_parameters: Any,
 ) -> None:
     prepare(
         flow,
-        parameters={**(parameters or {}), **more_parameters},
+        parameters=merge_parameters(parameters, more_parameters),
+        run_name=run_name,
+        context={} if context is None else context,
         return_tasks=return_tasks,
         keep=keep,
         task_defaults={},

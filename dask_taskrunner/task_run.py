@@ -75,6 +75,17 @@ class TaskRun:
         return self._record.plan.slug
 
     @property
+    def name(self) -> str:
+        """What people call the task run: by the task's ``task_run_name``, else its slug.
+
+        Known once the body has ended.
+        """
+        for header in (self._record.header, self._record.retry_header):
+            if header is not None and "name" in header.more:
+                return str(header.more["name"])
+        return self.slug
+
+    @property
     def state(self) -> State:
         """What is known of the task run; a header, whose result may lie on a worker."""
         record = self._record
@@ -163,9 +174,8 @@ class TaskRun:
 
     def __repr__(self) -> str:
         state = self.state
-        return task_run_repr(
-            self.slug, type(state).__name__, state.message, len(self._record.values)
-        )
+        attempts = len(self._record.values)
+        return task_run_repr(self.slug, type(state).__name__, state.message, attempts, self.name)
 
 
 def _waiting(record: TaskRunRecord) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from dask_taskrunner.exceptions import describe
 from dask_taskrunner.input_lines import input_lines
+from dask_taskrunner.name_templates import make_name
 from dask_taskrunner.retries import accepts
 from dask_taskrunner.run_context import context as current
 from dask_taskrunner.signals import FAIL, TRIGGERFAIL, Signal
@@ -101,8 +102,12 @@ class TaskRunner:
         with current(**self._entries(state, context or {})) as entries:
             parameters = entries["parameters"]
             walk: tuple[Callable[[State], State | None], ...] = (
-                lambda state: self.get_pre_run_state(
-                    state, upstream_states, ignore_trigger, inputs, parameters
+                lambda state: self._named(
+                    self.get_pre_run_state(
+                        state, upstream_states, ignore_trigger, inputs, parameters
+                    ),
+                    entries,
+                    inputs,
                 ),
                 lambda state: self.get_run_state(state, inputs, parameters),
                 lambda state: self.get_post_run_state(state, inputs),
@@ -241,10 +246,26 @@ class TaskRunner:
         state = Retrying(None, message, cached_inputs=inputs, last_run_number=number)
         return after_own_delay(self.task, state, exception)
 
+    def _named(
+        self, state: State | None, entries: dict[str, Any], inputs: Values | None
+    ) -> State | None:
+        """Return the state, once a run that is to begin has its own name in the context."""
+        template = self.task.task_run_name
+        if template is None or not isinstance(state, Running):
+            return state
+        values = {**entries["parameters"], "map_index": current.get("map_index", -1)}
+        outcome = outcome_of(make_name, template, {**values, **(inputs or {})})
+        if outcome.error is not None:
+            return hook_failed(self.task, "task_run_name", outcome)
+        # An empty name is none.
+        entries["task_run_name"] = outcome.value or entries["slug"]
+        return state
+
     def _entries(self, state: State, given: Values) -> dict[str, Any]:
         """Return what `run` sets in the context."""
         own = {"task_name": self.task.name, "slug": self.task.slug}
         entries = {"parameters": current.get("parameters", {}), **own, **given}
+        entries["task_run_name"] = entries["slug"]
         # The number belongs to the state; the context is only where the task finds it.
         if isinstance(state, Retrying):
             entries["task_run_number"] = state.last_run_number + 1

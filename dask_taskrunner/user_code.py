@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from dask_taskrunner.cache_validators import CacheValidator
 from dask_taskrunner.exceptions import describe
+from dask_taskrunner.name_templates import NameTemplate
 from dask_taskrunner.retries import RetryDelay, RetryOn, delay_before
 from dask_taskrunner.run_context import context
 from dask_taskrunner.signals import RETRY, Signal
@@ -40,6 +41,7 @@ class RunnableTask(Protocol):
     cache_validator: CacheValidator
     state_handlers: tuple[StateHandler, ...]
     record_inputs: bool
+    task_run_name: NameTemplate | None
 
     def call(self, inputs: Values) -> Any:
         """Run the body with inputs by the names of its parameters."""

@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,12 @@ from typing import Any
 from distributed import Client, LocalCluster, performance_report
 
 from dask_taskrunner.exceptions import ConnectFailed, OptionError
+from dask_taskrunner.worker.clients import (
+    get_client,
+    is_inside_task,
+    take_leave,
+    task_scheduler,
+)
 
 #: A terminal's Ctrl-C reaches the whole process group. Without this it would kill the workers
 #: before the client could cancel anything.
@@ -37,6 +44,8 @@ class Connection:
     is_temporary: bool = False
     #: How many seconds bodies that still run on a cluster of ours are given when it closes.
     patience: float = 2.0
+    #: The thread of the task that made it; None outside of tasks.
+    task_thread: threading.Thread | None = None
 
     @property
     def address(self) -> str:
@@ -84,6 +93,8 @@ def starts_cluster(*, client: Any, address: Any, cluster: Any, **more: Any) -> b
     _check(**given)
     if client is not None:
         _check_client(client)
+    if is_inside_task() and (client, address, cluster, more.get("cluster_class")) == (None,) * 4:
+        return False
     if all(option is None for option in given.values()):
         return current_client() is None
     return client is None and address is None and cluster is None
@@ -102,7 +113,8 @@ def connect(
 ) -> Connection:
     """Return a connection to the one cluster that is named.
 
-    Where none is, to the current client's, else to a new local one.
+    Where none is, inside a Dask task to that task's own; else to the current client's, else to a
+    new local one.
 
     Parameters
     ----------
@@ -120,9 +132,13 @@ def connect(
     """
     given = (client, address, cluster, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs)
     _check(*given)
-    if all(option is None for option in given):
+    inside = is_inside_task()
+    is_open = all(option is None for option in given)
+    if is_open and not inside:
         client = current_client()
-    if client is not None:
+    if inside and given[:4] == (None,) * 4:
+        connection = _open_inside(is_open)
+    elif client is not None:
         connection = Connection(_check_client(client), client.cluster, where=_where(client))
     else:
         stack = contextlib.ExitStack()
@@ -135,9 +151,29 @@ def connect(
         except BaseException:
             stack.close()
             raise
+    if inside:
+        _take_leave(connection)
     if performance_report_path is not None:
         _report_to(performance_report_path, connection)
     return connection
+
+
+def _open_inside(is_open: bool) -> Connection:
+    """Return a connection to the cluster that the calling task runs on."""
+    if not is_open:
+        raise OptionError(
+            "inside a task a runner uses the task's own cluster: cluster_kwargs, adapt_kwargs and "
+            "client_kwargs would start another in a worker. Leave them out, or name a cluster."
+        )
+    client = get_client()
+    return Connection(client, client.cluster, where=f"the task's own cluster {task_scheduler()}")
+
+
+def _take_leave(connection: Connection) -> None:
+    """Have the calling task give up its place while a connection to its own cluster is open."""
+    connection.task_thread = threading.current_thread()
+    if connection.address == task_scheduler():
+        connection.stack.callback(take_leave())
 
 
 def _open(

@@ -23,6 +23,7 @@ from dask_taskrunner.graph.options import (
     check_options,
 )
 from dask_taskrunner.graph.signatures import Shape, count_outputs, read_shape, read_signature
+from dask_taskrunner.name_templates import NameTemplate
 from dask_taskrunner.retries import RetryDelay, RetryOn
 from dask_taskrunner.triggers import Trigger
 
@@ -56,6 +57,7 @@ class Definition(Generic[R]):
     nout: int | None
     tags: tuple[str, ...]
     record_inputs: bool
+    task_run_name: NameTemplate | None
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | tuple[str, ...] | None

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypedDict
 from dask_taskrunner.cache_validators import all_inputs
 from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.graph.suggestions import did_you_mean
+from dask_taskrunner.name_templates import NameTemplate, is_template
 from dask_taskrunner.retries import RetryDelay, RetryOn
 from dask_taskrunner.triggers import Trigger, all_successful
 
@@ -52,6 +53,10 @@ class TaskOptions(TypedDict, total=False):
         Words for people.
     record_inputs : bool
         Whether a failure keeps a line on each input; set it to False where these are secrets.
+    task_run_name : str or callable
+        What people call a run of the task, by default its slug: a `str.format` template over the
+        inputs, ``map_index`` and the flow's parameters, or a callable of a dict of these. It is
+        made on the worker, before the body; where it fails, the run fails.
     resources : mapping or callable
         Dask's worker resources, or a callable of the attempt number that returns them.
     priority : float
@@ -73,6 +78,7 @@ class TaskOptions(TypedDict, total=False):
     nout: int | None
     tags: Sequence[str] | set[str] | frozenset[str]
     record_inputs: bool
+    task_run_name: NameTemplate | None
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | Sequence[str] | set[str] | frozenset[str] | None
@@ -180,6 +186,11 @@ OPTIONS: dict[str, Option] = {
     ),
     "tags": Option((), "a list of texts", _is_tuple_of(_is_text)),
     "record_inputs": Option(True, "True or False", _is_bool),
+    "task_run_name": Option(
+        None,
+        "a template with named fields such as 'clean {region}', or a callable (inputs) -> text",
+        _or_none(lambda value: callable(value) or is_template(value)),
+    ),
     "resources": Option(
         None, "a dict such as {'GPU': 1}, or a callable (attempt) -> dict", _or_none(_is_resources)
     ),
@@ -197,7 +208,7 @@ DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.ite
 NOT_YET = frozenset(
     {
         *("timeout", "isolate", "memory_limit", "rerun_on_loss", "check_result"),
-        *("log_prints", "log_level", "zip_shortest", "split_above", "task_run_name"),
+        *("log_prints", "log_level", "zip_shortest", "split_above"),
     }
 )
 

@@ -92,6 +92,12 @@ class Parameter(Node):
                 f"({_name(_CLASS(value))})"
             )
 
+    @property
+    def text_type(self) -> Any:
+        """The class that a command line's text is read as: `type`, else the default's type."""
+        has_example = self.default is not NO_DEFAULT and self.default is not None
+        return self.type or (_CLASS(self.default) if has_example else str)
+
     def parse(self, text: str) -> Any:
         """Return the value that a command line's `text` stands for.
 
@@ -100,8 +106,7 @@ class Parameter(Node):
         ParameterError
             It cannot be read as the parameter's type.
         """
-        has_example = self.default is not NO_DEFAULT and self.default is not None
-        wanted = self.type or (_CLASS(self.default) if has_example else str)
+        wanted = self.text_type
         try:
             value = _read(text, wanted)
         except (ValueError, TypeError, KeyError, SyntaxError, ArithmeticError) as error:

@@ -31,6 +31,8 @@ class Failure(NamedTuple):
     inputs: Mapping[str, str] = {}
     #: From the user's first frame on.
     traceback: str = ""
+    #: What people call the run, where that is not its slug.
+    name: str = ""
 
 
 class NotRun(NamedTuple):
@@ -98,9 +100,9 @@ def _failure_lines(failure: Failure, width: int) -> list[str]:
         where.append(failure.worker)
     line = f"  {failure.slug:<{width}}  {_first_line(failure.message):<{_MESSAGE_WIDTH}}"
     lines = [f"{line}  {', '.join(where)}".rstrip()]
-    if failure.inputs:
-        said = ", ".join(f"{name}={_first_line(text)}" for name, text in failure.inputs.items())
-        lines.append(f"    {said}")
+    said = ", ".join(f"{name}={_first_line(text)}" for name, text in failure.inputs.items())
+    if failure.name or said:
+        lines.append(f"    {': '.join(part for part in (failure.name, said) if part)}")
     return lines + [f"  {line}" for line in frame_lines(failure.traceback)]
 
 
@@ -117,6 +119,9 @@ def frame_lines(traceback: str) -> list[str]:
     for line in last_part.splitlines():
         if line.startswith(_FRAME):
             frames.append([line])
+        elif frames and line and not line.startswith(" "):
+            # The exception, whose text may quote another traceback.
+            break
         # Below a frame stands its code; not below it are the marks under the code, "[Previous line
         # repeated ...]", and the exception.
         elif frames and line.startswith("    ") and line.strip(" ^~"):

@@ -76,11 +76,12 @@ def flow_run_repr(flow_name: str, run_name: str, state: str, counts: Mapping[str
     return f"<FlowRun {flow_name} {run_name!r} {state}{': ' if told else ''}{told}>"
 
 
-def task_run_repr(slug: str, state: str, message: str | None, attempts: int) -> str:
-    """Write the repr of a task run: ``<TaskRun clean[17] Failed("E: text"), 4 attempts>``."""
+def task_run_repr(slug: str, state: str, message: str | None, attempts: int, name: str = "") -> str:
+    """Write the repr of a task run: ``<TaskRun clean[17] 'eu' Failed("E: text"), 4 attempts>``."""
+    named = f" {name!r}" if name and name != slug else ""
     said = f'("{message}")' if message else ""
     tried = f", {attempts} attempts" if attempts > 1 else ""
-    return f"<TaskRun {slug} {state}{said}{tried}>"
+    return f"<TaskRun {slug}{named} {state}{said}{tried}>"
 
 
 def futures_repr(name: str, counts: Mapping[str, int]) -> str:

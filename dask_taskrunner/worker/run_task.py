@@ -26,6 +26,7 @@ from dask_taskrunner.headers import (
     small_result,
     state_name,
 )
+from dask_taskrunner.run_context import context, no_entries
 from dask_taskrunner.states import Failed, Pending, Retrying, Skipped, State, Success
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
@@ -77,7 +78,9 @@ def run_task(call: bytes, definition: list[Any], references: tuple[Any, ...]) ->
         those that came by value, then the envelope with the cached state.
     """
     execution = _Execution(Call._make(pickle.loads(call)), definition)
-    return execution.run(references)
+    # Where a task makes room for another one, Dask begins that one in a copy of its context.
+    with no_entries():
+        return execution.run(references)
 
 
 class _Execution:
@@ -92,6 +95,8 @@ class _Execution:
         self.seconds: float | None = None
         #: What the body raised, for the attempts' list: a retry's state does not carry it.
         self.error: str | None = None
+        #: What people call this run, where its task names its runs.
+        self.name: str | None = None
         self.unopened: ResultNotSerializable | None = None
 
     def run(self, references: tuple[Any, ...]) -> Envelope:
@@ -141,6 +146,9 @@ class _Execution:
                 exception=error,
                 traceback=user_traceback(error),
             )
+        if self.unopened is not None:
+            # There are no inputs to name the run by, and the body's error is the one to tell.
+            task.task_run_name = None
         return TaskRunner(task).run(
             state=initial,
             upstream_states={r.slug: r.state for r in arguments.received},
@@ -171,8 +179,17 @@ class _Execution:
         if self.call.ignores_trigger:
             task.skip_on_upstream_skip = False
         body = task.call
+        if task.task_run_name is not None:
+            body = self._remembering_name(body)
         task.call = lambda inputs: self._timed(body, inputs)
         return task
+
+    def _remembering_name(self, body: Any) -> Any:
+        def call(inputs: Mapping[str, Any]) -> Any:
+            self.name = context.task_run_name
+            return body(inputs)
+
+        return call
 
     def _timed(self, body: Any, inputs: Mapping[str, Any]) -> Any:
         if self.unopened is not None:
@@ -221,7 +238,7 @@ class _Execution:
             if result is not None or not isinstance(state, Skipped):
                 small = small_result(result)
                 kind, nbytes = type(result).__name__, len(small) if small else _size_of(result)
-        more = describe(state)
+        more = describe(state, self.name)
         if self.error is not None and not isinstance(state, Failed):
             more = {**more, "error": shorten_message(self.error)}
         if waits_for is not None:

@@ -198,6 +198,67 @@ def test_help_is_help_and_no_error(args, capsys):
     assert "\b" not in capsys.readouterr().out
 
 
+DESCRIBED = """
+from datetime import date
+from dask_taskrunner import Flow, Parameter, task
+
+@task
+def work(*args): ...
+
+with Flow("described") as described:
+    work(
+        Parameter("url", help="Where the prices come from."),
+        Parameter("n", default=5),
+        Parameter("day", type=date, required=False, help="Which day."),
+    )
+
+with Flow("bare") as bare:
+    work()
+"""
+
+
+@pytest.mark.parametrize("args", [["x.py:described", "--help"], ["-h", "x.py:described"]])
+def test_the_help_tells_of_a_flows_parameters(runners, etl, tmp_path, capsys, args):
+    (tmp_path / "x.py").write_text(DESCRIBED)
+    assert cli.main(["run", *args, "-p", "n=1"]) == cli.SUCCESS
+    told = capsys.readouterr().out.partition("Parameters of flow 'described':\n")[2]
+    assert [line.split(maxsplit=2) for line in told.splitlines()] == [
+        ["url", "str", "Where the prices come from. [required]"],
+        ["n", "int", "[default: 5]"],
+        ["day", "date", "Which day. [default: None]"],
+    ]
+    assert not runners.made
+
+
+def test_the_help_tells_that_a_flow_has_no_parameters(etl, tmp_path, capsys):
+    (tmp_path / "x.py").write_text(DESCRIBED)
+    assert cli.main(["run", "x.py:bare", "--help"]) == cli.SUCCESS
+    assert "Parameters of flow 'bare':\n  It has none." in capsys.readouterr().out
+
+
+def test_the_help_of_a_flow_that_is_not_there_is_an_error(etl, capsys):
+    assert cli.main(["run", "no.py", "--help"]) == cli.USAGE
+    assert "there is no file no.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ([], "Error: flow 'described' was given no value for its parameter 'url'"),
+        (["-p", "url=x", "-p", "n=five"], "parameter 'n' takes int; 'five' cannot be read as one"),
+        (["-p", "url=x", "-p", "day=today"], "parameter 'day' takes date; 'today' cannot be read"),
+        (["-p", "ulr=x"], "flow 'described' has no parameter 'ulr': it has url, n, day"),
+    ],
+)
+def test_wrong_values_are_told_before_a_cluster_is_started(
+    runners, etl, tmp_path, capsys, args, text
+):
+    (tmp_path / "x.py").write_text(DESCRIBED)
+    assert cli.main(["run", "x.py:described", *args]) == cli.USAGE
+    assert text in capsys.readouterr().err
+    assert not runners.made
+
+
 def test_the_help_lists_every_exit_code(capsys):
     cli.main(["--help"])
     out = capsys.readouterr().out

@@ -50,6 +50,16 @@ def test_every_error_pickles_with_its_text_and_its_attributes(error):
     assert vars(survivor) == vars(error)
 
 
+def test_the_failures_of_a_flow_run_travel_as_text_for_their_records_stay():
+    failure = lambda: "a task run that does not pickle"  # noqa: E731
+    error = FlowRunFailed("etl failed", failures=["clean", failure])
+    error.add_note("inside of a task")
+    survivor = pickle.loads(pickle.dumps(error))
+    assert survivor.failures == ["clean", repr(failure)]
+    assert survivor.__notes__ == ["inside of a task"]
+    assert error.failures[1] is failure
+
+
 def test_the_tree_in_the_docstring_is_the_tree():
     drawn = set(re.findall(r"[─ ]([A-Z]\w+)(?=\s|$)", exceptions.__doc__.split("Every one")[0]))
     assert drawn >= {cls.__name__ for cls in CLASSES if not cls.__name__.startswith("_")}

@@ -33,9 +33,9 @@ def header(state="Success", message=None, *, kind="", small=None, more=NOTHING_M
     )  # fmt: skip
 
 
-def header_of(state):
+def header_of(state, name=None):
     """Return the header that a worker writes for a failed or pending state."""
-    return header(type(state).__name__, shorten_message(state.message), more=describe(state))
+    return header(type(state).__name__, shorten_message(state.message), more=describe(state, name))
 
 
 def sent(header):
@@ -92,7 +92,8 @@ def test_no_failure_makes_a_message_of_more_than_16_kilobytes():
             inputs={f"x{n}": character * 200 for n in range(2)},
             root_cause=(noise, noise),
         )
-        assert len(msgpack.packb(header_of(failed).to_wire())) <= 16_000
+        wire = header_of(failed, name=character * 200).to_wire()
+        assert len(msgpack.packb(wire)) <= 16_000
 
 
 def test_an_exception_rides_along_where_there_is_room_for_it():
@@ -180,6 +181,7 @@ def test_a_container_that_holds_itself_is_not_small():
 def test_a_success_has_nothing_more_to_say():
     assert describe(states.Success(5)) is NOTHING_MORE
     assert describe(states.Pending()) is NOTHING_MORE
+    assert describe(states.Success(5), "eu") == {"name": "eu"}
 
 
 def test_a_retry_says_when_it_is_due():

@@ -10,6 +10,7 @@ import cloudpickle
 import pytest
 
 from dask_taskrunner import Flow, Parameter, exceptions, packing, planning, task, triggers
+from dask_taskrunner.graph.options import check_options
 from dask_taskrunner.planning import FlowPlan, check_context, plan_flow
 from dask_taskrunner.worker.placeholders import Placeholder
 
@@ -114,6 +115,29 @@ def test_the_nearest_option_wins():
     assert [definition.max_retries for definition in made.resolved] == [2, 3]
     assert [definition.priority for definition in made.resolved] == [5, 7]
     assert [run.max_crash_retries for run in made.machine.runs] == [9, 9]
+
+
+LEVELS = ("task_args", "with_options", "decorator", "flow", "runner", "library")
+
+
+@pytest.mark.parametrize("nearest", range(len(LEVELS)))
+def test_of_all_places_that_set_an_option_the_nearest_wins(nearest):
+    # Each place is given its own rank as a value; those nearer than the nearest say nothing.
+    given = {
+        level: {"max_retries": 10 + rank} if rank >= nearest else {}
+        for rank, level in enumerate(LEVELS)
+    }
+
+    @task(**given["decorator"])
+    def work(): ...
+
+    with Flow("etl", task_defaults=given["flow"]) as flow:
+        # What is set elsewhere, about something else, hides nothing.
+        work.with_options(priority=1, **given["with_options"])(task_args=given["task_args"])
+    made = plan(flow, task_defaults=check_options(given["runner"], "DaskTaskRunner"))
+    expected = 0 if LEVELS[nearest] == "library" else 10 + nearest
+    assert [definition.max_retries for definition in made.resolved] == [expected]
+    assert cloudpickle.loads(made.definitions[0]).max_retries == expected
 
 
 def test_the_cluster_is_told_of_placement_and_the_machine_of_sizes_and_handlers():

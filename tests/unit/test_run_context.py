@@ -7,7 +7,7 @@ import threading
 import cloudpickle
 import pytest
 
-from dask_taskrunner.run_context import context
+from dask_taskrunner.run_context import context, no_entries
 
 
 def test_entries_are_attributes_for_the_length_of_a_block():
@@ -28,6 +28,15 @@ def test_a_block_ends_by_an_exception_as_well():
     with pytest.raises(ValueError, match="x"), context(region="eu"):
         raise ValueError("x")
     assert context.get("region") is None
+
+
+def test_entries_can_be_hidden_for_the_length_of_a_block():
+    with context(region="eu"):
+        with no_entries():
+            assert context.to_dict() == {}
+            with context(color="red"):
+                assert context.to_dict() == {"color": "red"}
+        assert context.to_dict() == {"region": "eu"}
 
 
 def test_what_is_not_there_has_a_default_or_an_error_that_says_what_is():

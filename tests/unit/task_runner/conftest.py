@@ -28,6 +28,7 @@ class PlainTask:
         self.cache_validator = all_inputs
         self.state_handlers: tuple[Callable[..., Any], ...] = ()
         self.record_inputs = True
+        self.task_run_name: Any = None
         unknown = options.keys() - vars(self).keys()
         assert not unknown, unknown
         vars(self).update(options)

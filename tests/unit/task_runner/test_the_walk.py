@@ -71,6 +71,7 @@ def test_the_body_finds_in_its_context_who_it_is_and_what_was_given(task):
         "parameters": {},
         "task_name": "clean",
         "slug": "clean-2[3]",
+        "task_run_name": "clean-2[3]",
         "region": "eu",
         "task_run_number": 1,
     }

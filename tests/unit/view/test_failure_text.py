@@ -128,6 +128,11 @@ def test_of_chained_exceptions_the_last_one_is_told():
     ]
 
 
+def test_what_the_text_of_an_exception_quotes_is_no_frame_of_its_own():
+    quoted = 'FlowRunFailed: inner failed\n  fails\n    File "inner.py", line 1, in fails\n'
+    assert frame_lines(CLEAN.traceback + quoted) == frame_lines(CLEAN.traceback)
+
+
 @pytest.mark.parametrize("text", ["", "ValueError: no traceback", "  [... cut ...]\n    x = 1"])
 def test_a_text_without_frames_gives_none(text):
     assert frame_lines(text) == []

@@ -66,3 +66,5 @@ def test_a_task_runs_repr_says_what_became_of_it():
     assert text.task_run_repr("a", "Success", None, 1) == "<TaskRun a Success>"
     said = text.task_run_repr("a[3]", "Failed", "E: x", 4)
     assert said == '<TaskRun a[3] Failed("E: x"), 4 attempts>'
+    assert text.task_run_repr("a", "Success", None, 1, "a") == "<TaskRun a Success>"
+    assert text.task_run_repr("a", "Success", None, 1, "eu") == "<TaskRun a 'eu' Success>"
