@@ -3,8 +3,7 @@
 A state knows no task, flow or cluster, and decides nothing. What it holds of the user's (results,
 inputs, exceptions) it never compares, hashes or tests; equality goes by Dask's tokens.
 
-Times are kept as seconds since the epoch, and shown as `pendulum.DateTime` in UTC: many states are
-made where nobody looks at their times, and importing pendulum costs more than most tasks.
+Times are kept as epoch seconds: importing pendulum, to show them, costs more than most tasks.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dask_taskrunner.exceptions import ResultNotHere, describe
+from dask_taskrunner.shown import Shown
 
 if TYPE_CHECKING:
     import pendulum
@@ -154,7 +154,7 @@ class _TimeOrNow(_Stored):
 
 # `repr` is ours, and equality goes by Dask's tokens; there is no hash, for data may have none.
 @dataclass(eq=False, repr=False)
-class State:
+class State(Shown):
     """What is known of a task run: ``State(result=None, message=None)``."""
 
     color: ClassVar[str]
