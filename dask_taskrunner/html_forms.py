@@ -20,8 +20,8 @@ from dask_taskrunner.view import cards
 
 
 @singledispatch
-def html_of(thing: Any) -> str | None:
-    """Return a thing as HTML; None where its repr says it all."""
+def html_of(thing: Any) -> str:
+    """Return a thing as HTML."""
     raise NotImplementedError(f"a {type(thing).__name__} has no form in HTML")
 
 
@@ -46,7 +46,7 @@ def _(state: State) -> str:
 
 
 @html_of.register
-def _(run: TaskRun) -> str:
+def _task_run(run: TaskRun) -> str:
     state = run.state
     return cards.future_card(
         run.slug,
@@ -60,9 +60,12 @@ def _(run: TaskRun) -> str:
 
 
 @html_of.register
-def _(future: TaskRunFuture) -> str | None:  # type: ignore[type-arg]
-    # Not yet sent, or forgotten: only the state of nothing could be shown.
-    return None if future._record is None else html_of(future.task_run)
+def _(future: TaskRunFuture) -> str:  # type: ignore[type-arg]
+    if future._record is None:
+        # Not sent yet, or not known any more: whoever only looks does not wait for it.
+        state = future.state
+        return cards.future_card(future.slug, type(state).__name__, state.message)
+    return _task_run(future.task_run)
 
 
 @html_of.register
@@ -80,24 +83,35 @@ def _try(attempt: Attempt) -> cards.Try:
 
 
 def _written(signature: Signature) -> str:
-    """Write a signature with each default in a line, however large it is."""
+    """Write a signature as it was written, but with each default in a line."""
     parameters = [
-        parameter
-        if parameter.default is Parameter.empty
-        else parameter.replace(default=_Line(parameter.default))
+        parameter.replace(
+            annotation=_unquoted(parameter.annotation),
+            default=_default_line(parameter.default),
+        )
         for parameter in signature.parameters.values()
     ]
-    return str(signature.replace(parameters=parameters))
+    returned = _unquoted(signature.return_annotation)
+    return str(signature.replace(parameters=parameters, return_annotation=returned))
 
 
-class _Line:
-    """Stands for a value whose repr may be long, or do anything."""
+class _Words:
+    """Is written as it is, where others are by their reprs."""
 
-    def __init__(self, value: object) -> None:
-        self._value = value
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __repr__(self) -> str:
-        return line_of(self._value)
+        return self._text
+
+
+def _unquoted(annotation: Any) -> Any:
+    # Under `from __future__ import annotations` all are text, which nobody wrote in quotes.
+    return _Words(annotation) if isinstance(annotation, str) else annotation
+
+
+def _default_line(default: Any) -> Any:
+    return default if default is Parameter.empty else _Words(line_of(default))
 
 
 def _told(value: object) -> str:

@@ -10,9 +10,8 @@ class Shown:
 
     __slots__ = ()
 
-    def _repr_html_(self) -> str | None:
-        form: str | None = hooks.call("html", self)
-        return form
+    def _repr_html_(self) -> str:
+        return str(hooks.call("html", self))
 
 
 class ShownLive(Shown):

@@ -112,12 +112,12 @@ def _readable_on(color: str) -> str:
     """Return black or white, whichever is read better on a ``#rrggbb``."""
     red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     # The weights are those of the eye.
-    return "#000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff"
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
 
 
 def dot(state: str) -> str:
     """Return a small square of a state's color; text in it could not be read on every page."""
-    return f'<span style="color:{color_of(state)}">&#9632;</span>'
+    return f'<span style="color:{color_of(state)}">■</span>'
 
 
 def bar(counts: Mapping[str, int]) -> str:
