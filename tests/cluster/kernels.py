@@ -30,6 +30,11 @@ class Kernel:
         self._client.execute_cell(cells[-1], len(cells) - 1)
         return len(cells) - 1
 
+    def run_all(self) -> None:
+        """Run the cells that are there."""
+        for number, cell in enumerate(self._client.nb.cells):
+            self._client.execute_cell(cell, number)
+
     def fails(self, text: str, error: str) -> int:
         """Run a cell that ends with an error of this name."""
         with pytest.raises(CellExecutionError) as raised:
@@ -51,7 +56,7 @@ class Kernel:
         return thread
 
     def outputs(self, number: int) -> list:
-        return self._client.nb.cells[number].outputs
+        return self._client.nb.cells[number].get("outputs", [])
 
     def html(self, number: int) -> list[str]:
         """Return the HTML that a cell shows, one text for each output that has one."""
@@ -69,9 +74,10 @@ class Kernel:
 
 
 @contextmanager
-def started_kernel(directory):
-    """A kernel in an empty notebook."""
-    client = NotebookClient(nbformat.v4.new_notebook(), timeout=60, kernel_name="python3")
+def started_kernel(directory, notebook=None):
+    """A kernel for a notebook, which is empty where none is given."""
+    notebook = notebook or nbformat.v4.new_notebook()
+    client = NotebookClient(notebook, timeout=60, kernel_name="python3")
     with client.setup_kernel(
         cwd=str(directory), env=environment(PYTHONWARNINGS="error"), stderr=subprocess.DEVNULL
     ):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 from html_words import words
 from kernels import started_kernel
 
 pytestmark = pytest.mark.cluster
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
 
 DEFINITIONS = """
     import sys, threading, time
@@ -169,3 +172,17 @@ def test_what_a_user_holds_is_shown_as_html_and_its_names_as_they_are(kernel):
     # A bound task makes an error of most questions, but not of IPython's.
     (output,) = kernel.outputs(kernel.run("total"))
     assert output.data == {"text/plain": "<BoundTask '<b>load'>"}
+
+
+def test_the_example_notebook_runs_and_is_stored_without_outputs(tmp_path):
+    notebook = nbformat.read(EXAMPLE, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    with started_kernel(tmp_path, notebook) as kernel:
+        kernel.run_all()
+    shown = ["\n".join(words("".join(kernel.html(n)))) for n in range(len(notebook.cells))]
+    (failed,) = [n for n, cell in enumerate(notebook.cells) if "runner.run(broken)" in cell.source]
+    assert "average ZeroDivisionError: division by zero" in shown[failed]
+    assert "not run: publish" in shown[failed]
+    (live,) = [n for n, cell in enumerate(notebook.cells) if "runner.start(flow)" in cell.source]
+    assert "Succeeded after" in shown[live]

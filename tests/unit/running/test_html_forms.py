@@ -15,8 +15,11 @@ class Rude:
         raise RuntimeError("no")
 
 
+RUDE = (Rude(),)
+
+
 @task(max_retries=2, retry_delay=exponential(base=2), trigger=triggers.all_finished, tags=["b"])
-def clean(rows: list[int], *, limit=0.5, rude=(Rude(),), long="x" * 1000) -> list[int]:
+def clean(rows: list[int], *, limit=0.5, rude=RUDE, long="x" * 1000) -> list[int]:
     return rows
 
 
