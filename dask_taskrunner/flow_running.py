@@ -63,7 +63,7 @@ class RunsFlows(Connected):
             run = self.start(flow, **options)
             with (
                 # The last picture shows what has become of the run.
-                watching(run, self._shown(progress)),
+                watching(run, progress=self._shown(progress)),
                 interrupts.cancelling(launched),
             ):
                 interrupts.wait(run, interrupted)
@@ -101,7 +101,7 @@ class RunsFlows(Connected):
         raise_on_failure = options.pop("raise_on_failure", False)
         # Planning pickles, and a runner that was made in an event loop has yet to connect.
         run = await asyncio.to_thread(self.start, flow, **options)
-        with watching(run, self._shown(progress)):
+        with watching(run, progress=self._shown(progress)):
             try:
                 await run
             except asyncio.CancelledError:

@@ -29,7 +29,8 @@ _OUTPUT: Final = "dask-taskrunner"
 class Live(NamedTuple):
     """How a notebook shows a run."""
 
-    output: Output
+    #: Weakly, for it leads to the run: the thread holds it as long as it is drawn anew.
+    output: weakref.ref[Output]
     #: Draws it anew until the run's end.
     thread: threading.Thread
     #: The last cell that got a block of it, and needs no second one.
@@ -41,7 +42,7 @@ _lives: weakref.WeakKeyDictionary[FlowRun, Live] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
-def watching(run: FlowRun, progress: bool | None) -> Iterator[None]:
+def watching(run: FlowRun, *, progress: bool | None) -> Iterator[None]:
     """Show a run's live block while the block of code waits for it, and leave its last picture.
 
     Parameters
@@ -76,12 +77,13 @@ def show(run: FlowRun) -> bool:
 
 def _show_block(run: FlowRun, shell: Any) -> threading.Thread:
     live = _lives.get(run)
-    if live is None:
+    output = None if live is None else live.output()
+    if live is None or output is None:
         # Before the first picture: an interrupt may come with it, and what it leaves is drawn too.
         output = Output(f"{_OUTPUT}-{run.run_id}", Picture(run))
-        live = Live(output, keep_drawing(output, run._driver.ended), "")
+        live = Live(weakref.ref(output), keep_drawing(output, run._driver.ended), "")
     _lives[run] = live._replace(cell=current_cell(shell))
-    live.output.show(shell)
+    output.show(shell)
     return live.thread
 
 

@@ -24,6 +24,6 @@ nitpick_ignore_regex = [
     # Others' objects: no inventory of theirs can be fetched where the documentation is built.
     ("py:.*", r"(?!dask_taskrunner\b).*"),
     # Types of ours that are no part of the API.
-    ("py:.*", r"dask_taskrunner\.(graph|machine)\..*"),
+    ("py:.*", r"dask_taskrunner\.(graph|machine|shown)\..*"),
     ("py:.*", r"dask_taskrunner\.(\w+\.)*_\w+"),
 ]

@@ -16,6 +16,8 @@ from dask_taskrunner.view.block import UPDATES_PER_SECOND
 #: What an output looks like, by MIME type.
 Forms: TypeAlias = Mapping[str, str]
 
+#: What is asked of a shell.
+_NEEDED: Final = ("kernel", "get_parent", "display_pub")
 #: What a thread's name begins with, so that it is known for ours.
 _THREAD: Final = "dask-taskrunner-view"
 
@@ -24,8 +26,9 @@ def find_shell() -> Any:
     """Return IPython's shell where a notebook's kernel runs it, else None."""
     get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
     shell = None if get_ipython is None else get_ipython()
-    # In a terminal IPython has no kernel.
-    return None if getattr(shell, "kernel", None) is None else shell
+    # In a terminal IPython has no kernel; another's kernel may lack something else.
+    is_notebook = all(getattr(shell, name, None) is not None for name in _NEEDED)
+    return shell if is_notebook else None
 
 
 def current_cell(shell: Any) -> str:

@@ -174,6 +174,24 @@ def test_what_a_user_holds_is_shown_as_html_and_its_names_as_they_are(kernel):
     assert output.data == {"text/plain": "<BoundTask '<b>load'>"}
 
 
+def test_futures_are_a_line_for_each_state_failures_first(kernel):
+    kernel.run("""
+        many = runner.map(divide, [6, 6, 6], [3, 0, 2])
+        ended = [future.exception() for future in many]
+        """)
+    (shown,) = kernel.html(kernel.run("many"))
+    assert words(shown) == [
+        "divide 3 task runs",
+        "■ 1 Failed",
+        "divide[1] ZeroDivisionError: division by zero",
+        "■ 2 Success",
+    ]
+    lines = words(kernel.html(kernel.run("many[1]"))[0])
+    assert lines[0] == "divide[1] Failed ZeroDivisionError: division by zero"
+    assert lines[1].startswith("attempt 1 failed ")
+    assert lines[2:5] == ["x 6", "y 0", "traceback"]
+
+
 def test_the_example_notebook_runs_and_is_stored_without_outputs(tmp_path):
     notebook = nbformat.read(EXAMPLE, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

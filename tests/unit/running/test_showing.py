@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 
 import pytest
+from fakes.fake_backend import launched
 from fakes.fake_notebook import FakeShell
 from fakes.gates import PATIENCE, Gate, eventually
 from html_words import words
@@ -58,7 +60,7 @@ def waiting(gate):
 
 
 def watched(run, progress=None):
-    with watching(run, progress):
+    with watching(run, progress=progress):
         run.wait(PATIENCE)
     return run
 
@@ -149,12 +151,20 @@ def test_a_run_that_is_shown_and_then_waited_for_has_two_blocks_of_one_id(
     run = start(waiting)
     run._ipython_display_()
     shell.cell = "cell 2"
-    with watching(run, None):
+    with watching(run, progress=None):
         gate.open()
         run.wait(PATIENCE)
     assert [message.is_update for message in shell.messages][:2] == [False, False]
     assert len({message.id for message in shell.messages}) == 1
     assert last_lines(shell)[-1].startswith("■ Succeeded after")
+
+
+def test_a_run_that_was_shown_and_that_nobody_holds_is_gone(backend, etl, shell):
+    run = watched(launched(backend, etl))
+    run._repr_html_()
+    gone = weakref.ref(run)
+    del run
+    assert eventually(lambda: gone() is None)
 
 
 def test_the_cluster_is_named_where_it_is_known(start, etl, shell):
@@ -168,7 +178,7 @@ def test_an_interrupt_leaves_the_block_as_cancelled(start, waiting, shell):
     run = start(waiting)
 
     def interrupted():
-        with watching(run, None):
+        with watching(run, progress=None):
             try:
                 raise KeyboardInterrupt
             finally:
@@ -189,7 +199,7 @@ def test_an_interrupt_that_comes_with_the_first_picture_is_drawn_too(start, wait
             raise KeyboardInterrupt
 
     shell.publish = interrupted
-    with pytest.raises(KeyboardInterrupt), watching(run, None):
+    with pytest.raises(KeyboardInterrupt), watching(run, progress=None):
         pass
     run.cancel()
     assert eventually(lambda: not view_threads())
