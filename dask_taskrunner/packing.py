@@ -10,8 +10,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import cloudpickle
-
+from dask_taskrunner import code_pickling
 from dask_taskrunner.backend import Constant
 from dask_taskrunner.exceptions import LargeArgument, UnpicklableArgument, describe
 from dask_taskrunner.graph.arguments import find, items_of, rewrite
@@ -180,7 +179,7 @@ def pickle_task(task: Any) -> bytes:
     """
     try:
         # By cloudpickle at once: a function of a script or notebook has no module over there.
-        data: bytes = cloudpickle.dumps(task, protocol=5)
+        data = code_pickling.dumps(task)
     except Exception as error:  # Whatever the user's objects raise.
         raise UnpicklableArgument(
             f"task {task.name!r} cannot be pickled: {error}. What its function refers to is sent "
@@ -201,7 +200,7 @@ def dumps(value: object) -> tuple[bytes, list[pickle.PickleBuffer]]:
         data = b"__main__"
     if b"__main__" in data:
         buffers.clear()
-        data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        data = code_pickling.dumps(value, buffers.append)
     return data, buffers
 
 
@@ -212,7 +211,7 @@ def _in_band(value: object) -> bytes:
     except Exception:  # noqa: BLE001 (as above)
         data = b"__main__"
     if b"__main__" in data:
-        data = cloudpickle.dumps(value, protocol=5)
+        data = code_pickling.dumps(value)
     return data
 
 

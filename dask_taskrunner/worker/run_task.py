@@ -119,6 +119,7 @@ class _Execution:
             self.worker,
             self.flow.definition.topic,
             [self.call.run, header.to_wire()],
+            self.worker.get_current_task(),
         )
         if isinstance(state, Pending):
             # The inputs that it has cached come again with the next submission.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from dask_taskrunner import Flow, FlowRun
@@ -46,6 +47,11 @@ class FakeWorker:
         self.address = address
         self._backend = backend
         self.loop = self
+        # It is never busy, and says itself when a task has ended.
+        self.state = SimpleNamespace(ready=(), executing=(), tasks={})
+
+    def get_current_task(self) -> None:
+        return None
 
     def log_event(self, topic: str, message: list[Any]) -> None:
         # What goes through Dask is msgpack's afterwards: no tuples.
