@@ -79,18 +79,25 @@ class Growth:
         given, role = record.plan.given, record.plan.role
         if role == "foreign":
             self._board.move(record, "foreign")
+        elif role == "outside":
+            self._leave_out(record, given)
         elif given is None:
             return
         elif role == "given":
             self._arrive(record, given)
-        elif role == "outside":
-            record.retry_header = given
-            self._board.move(record, "paused")
         else:
             record.run_number = given.more.get("last_run_number", 0) + 1
             due = given.more.get("scheduled_time")
             if due is not None and due > self._desk.time:
                 self._wait(record, given, due)
+
+    def _leave_out(self, record: TaskRunRecord, given: Header | None) -> None:
+        """Have a run stand still, and show the state that it is given."""
+        before = record.shown
+        record.retry_header = given
+        self._board.move(record, "paused")
+        if record.shown != before:
+            self._board.show(record, before, self._desk.time, given)
 
     def _wait(self, record: TaskRunRecord, given: Header, due: float) -> None:
         """Put a run that is given a time, in epoch seconds, into the hands of the timer."""
