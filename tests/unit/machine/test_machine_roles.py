@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes.machine_story import WALL, Story, hooks, known, released, sent
+from fakes.machine_story import WALL, Story, hooks, known, notes, released, sent
 
 PAIR = {0: (), 1: (0,)}
 CHAIN = {0: (), 1: (0,), 2: (1,)}
@@ -92,6 +92,73 @@ def test_what_is_behind_a_given_run_may_be_given_or_wait_whatever_the_order() ->
     )
     assert sent(story.starts()) == [(3, 1)]
     assert story.phases() == "ffds"
+
+
+# --- a given result that is lost -----------------------------------------------------------------
+
+
+def test_a_given_result_that_is_lost_is_not_made_again_and_its_readers_are_told() -> None:
+    # It was not run here; what it was made of is not even part of this run.
+    story = Story(
+        CHAIN,
+        roles={0: "outside", 1: "given"},
+        given={1: known(1, big=True)},
+    )
+    story.starts()
+    header = story.record(1).header
+    assert notes(story.loses_value(1)) == ["the result of t1 was lost: lost dependencies"]
+    assert story.record(1).header is header
+    assert sent(story.wakes()) == [(2, 2)]
+    (by_value,) = story.last_sent(2).upstream
+    assert (by_value.state, by_value.message) == (
+        "Crashed",
+        (
+            "the result of t1 was lost with worker w0 and could not be made again: "
+            "t1 comes from elsewhere, and is gone: lost dependencies"
+        ),
+    )
+    story.ends(2, "TriggerFailed", body=False)
+    assert story.final == ("Failed", "t2 failed")
+
+
+def test_what_read_a_given_result_that_is_gone_is_not_made_again_without_it() -> None:
+    story = with_given(CHAIN, given={0: known(0, big=True)})
+    story.starts()
+    story.ends(1, big=True)
+    assert story.held() == {1, 2}
+    story.loses_value(1)
+    assert sent(story.wakes()) == [(2, 2)]
+    (by_value,) = story.last_sent(2).upstream
+    assert by_value.message == (
+        "the result of t1 was lost with worker w1 and could not be made again: "
+        "t0 comes from elsewhere, and is gone: lost dependencies"
+    )
+
+
+def test_what_read_a_given_result_that_is_held_is_made_again() -> None:
+    story = with_given(CHAIN, given={0: known(0, big=True)}, kept={0})
+    story.starts()
+    story.ends(1, big=True)
+    story.loses_value(1)
+    assert sent(story.wakes()) == [(1, 2), (2, 2)]
+    assert story.last_sent(1).upstream == (1,)
+
+
+def test_a_result_from_another_run_that_is_lost_is_not_made_again() -> None:
+    story = Story(PAIR, roles={0: "foreign"})
+    story.starts()
+    story.ends_elsewhere(0, known(0, big=True))
+    story.wakes()
+    story.loses_value(0)
+    assert sent(story.wakes()) == [(1, 2)]
+    assert story.last_sent(1).upstream[0].state == "Crashed"
+
+
+def test_a_small_result_that_was_given_cannot_be_lost() -> None:
+    story = with_given(PAIR, given={0: known(0)})
+    story.starts()
+    assert story.loses_value(0) == []
+    assert story.phases() == "fs"
 
 
 # --- given another state -------------------------------------------------------------------------
