@@ -112,7 +112,8 @@ class Losses:
         record.by_value = self._desk.made(
             record, "Crashed", f"{lost} and could not be made again: {text}"
         )
-        self._board.withdraw(record, self._desk.time)
+        if record.phase != "finished":
+            self._board.withdraw(record, self._desk.time)
         self._board.finish(record)
 
     def worker_removed(self, event: WorkerRemoved) -> None:
@@ -159,9 +160,9 @@ class Losses:
             self._make_again(record, text)
 
     def _make_again(self, record: TaskRunRecord, text: str) -> None:
-        record.crashes += 1
         found = self._gone_with(record)
         lacking = next((again for again in found if again.plan.role != "run"), None)
+        record.crashes += 1
         if lacking is not None:
             # Others' bodies are not ours to run. And with less than it had the first time, this one
             # might come to something else.

@@ -311,6 +311,7 @@ def make_records(plan: Plan) -> dict[TaskRunId, TaskRunRecord]:
         for upstream in record.plan.upstream:
             downstream[upstream].append(id)
     for id, readers in downstream.items():
-        records[id].downstream = tuple(readers)
+        # Of an open plan the readers come and go.
+        records[id].downstream = dict.fromkeys(readers) if plan.is_open else tuple(readers)
         records[id].unfinished_readers = len(readers)
     return records
