@@ -141,20 +141,18 @@ class Growth:
             if record is not None:
                 record.holders -= 1
                 self._board.release_if_unneeded(record)
-                self._board.loose.append(record)
+                self._board.loosen(record)
 
     def tidy(self) -> None:
         """Forget finished runs of an open plan that nobody will speak of again."""
         stack, self._board.loose = self._board.loose, []
         while stack:
             record = stack.pop()
-            if record.phase != "finished" or record.id not in self._board.records:
+            if record.id not in self._board.records:
                 continue
-            unneeded = not record.holders and not record.downstream
-            # What needs no future is never sent again, and so needs nothing upstream of it.
-            if unneeded or (not record.future and record.header and record.header.stands_alone):
+            if record.is_unneeded or not record.may_be_sent:
                 stack += self._detach(record)
-            if unneeded:
+            if record.is_unneeded:
                 self._forget(record)
 
     def _detach(self, record: TaskRunRecord) -> list[TaskRunRecord]:
@@ -165,6 +163,8 @@ class Growth:
             if source is not None and record.id in source.downstream:
                 source.drop_reader(record.id)
                 sources.append(source)
+        # What is made again upstream of it is nothing to it any more.
+        record.unopened_upstream = record.unfinished_upstream = 0
         return sources
 
     def _forget(self, record: TaskRunRecord) -> None:

@@ -219,6 +219,16 @@ class TaskRunRecord:
             and not self.header.stands_alone
         )
 
+    @property
+    def may_be_sent(self) -> bool:
+        """True where the run has not finished, or its value may have to be made again."""
+        return self.phase != "finished" or self.future or self.is_gone
+
+    @property
+    def is_unneeded(self) -> bool:
+        """True where the run has finished, and nobody will ask for it."""
+        return self.phase == "finished" and not self.holders and not self.downstream
+
     def is_awaiting(self, submission: int) -> bool:
         """Return whether news of a submission is what is waited for."""
         return self.phase == "submitted" and submission == self.submission

@@ -57,6 +57,7 @@ class Stops:
             record.future = False
             if record.header is not None:
                 self._board.move(record, "finished")
+                self._board.loosen(record)
                 continue
             before = record.shown
             text = f"not known: {event.text}; {endings.last_heard(record)}"
