@@ -23,6 +23,7 @@ from dask_taskrunner.machine.events import (
     CancelAsked,
     ClusterLost,
     Event,
+    ForeignEnded,
     HistoryRead,
     ResultsDropped,
     RunsAdded,
@@ -211,6 +212,11 @@ class Driver:
         self._last_events.append(event)
         if isinstance(event, ClusterLost) and self.machine.final is None:
             self.error = self._lost_cluster(event)
+        if isinstance(event, ForeignEnded) and event.future is not None:
+            record = self.machine.records.get(event.id)
+            # It may have been cancelled here meanwhile.
+            if record is not None and record.phase == "foreign":
+                self.channel.hold(event.id, event.future)
         for command in self.machine.handle(event):
             self._performer.perform(command)
 
@@ -255,8 +261,8 @@ class Driver:
                     event = self._inbox.get_nowait()
                 except queue.Empty:
                     break
-                # Nothing follows from it but a line among the attempts.
-                tried(self.machine.handle, event)
+                # Nothing follows from it but a line among the attempts, and what is let go.
+                tried(self._handle, event)
             self._tell()
 
     def _tell(self) -> None:

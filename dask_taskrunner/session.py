@@ -272,7 +272,12 @@ class _Batch:
 
     def _find_source(self, source: Any) -> tuple[TaskRunId, str]:
         if isinstance(source, TaskRunFuture):
-            if source._driver is self._session.driver and source._is_held:
+            if not source._is_held:
+                raise ResultReleased(
+                    f"{self._name} was given {source.slug!r}, whose future was released; pass it "
+                    "before future.release()"
+                )
+            if source._driver is self._session.driver:
                 return source._id, source.slug
             if source._driver.ended.is_set():
                 raise RunnerClosed(
@@ -327,15 +332,13 @@ class _Batch:
         record = source.record
 
         def tell() -> None:
-            header = record.header
+            header, future = record.header, None
             if header is not None:
                 header = _moved(header, id)
-                future = None if header.stands_alone else theirs.channel.share(record.id)
-                if future is not None:
-                    ours.channel.hold(id, future)
-                elif not header.stands_alone:
-                    header = None
-            ours.post(ForeignEnded(time.monotonic(), id, header))
+                if not header.stands_alone:
+                    future = theirs.channel.share(record.id)
+                    header = header if future is not None else None
+            ours.post(ForeignEnded(time.monotonic(), id, header, future))
             theirs.drop((record.id,))
 
         # Else its result might be gone by the time it is told of.

@@ -68,7 +68,7 @@ class Sender:
     def send(self, runs: Sequence[Submission]) -> list[Submission]:
         """Send task runs, and return those that cannot be: a large argument of theirs is gone."""
         while self.given:
-            self._send_given(self.given.pop(), 1)
+            self._send_given(self.given.pop())
         gone = []
         for segment in segments(runs, self._specs):
             gone += self._send(segment)
@@ -93,21 +93,18 @@ class Sender:
         self._computed.clear()
         self._shared.release_all()
 
-    def _send_given(self, id: TaskRunId, submission: int) -> None:
+    def _send_given(self, id: TaskRunId) -> None:
         """Send a state instead of what would make it."""
-        wire, key = self._specs[id].wire, self._key(id, submission)
+        wire = self._specs[id].wire
         assert wire is not None
-        future = self._shared.send(tuple, list(wire), key)
-        self._held.put(id, Sent(future, submission))
+        future = self._shared.send(tuple, list(wire), self._key(id, 1))
+        self._held.put(id, Sent(future, 1))
 
     def _send(self, runs: list[Submission]) -> list[Submission]:
         calls, rows, keys, sent, gone = [], [], [], [], []
         known: dict[Key, Alias] = {}
         for run in runs:
             spec = self._specs[run.id]
-            if spec.wire is not None:
-                self._send_given(run.id, run.submission)
-                continue
             row = self._references(run, spec)
             if row is None:
                 gone.append(run)

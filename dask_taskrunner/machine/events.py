@@ -140,6 +140,8 @@ class ForeignEnded(NamedTuple):
     id: TaskRunId
     #: None where that run ended without it.
     header: Header | None
+    #: What has the result on the cluster, where the header has not; of no meaning here.
+    future: Any = None
 
 
 class ResultsWanted(NamedTuple):
