@@ -124,6 +124,19 @@ class Packer:
     def _constant(self, value: object, slug: str, name: str) -> Constant:
         size = _size(self._dumps(value, slug, name))
         what = f"argument {name!r} of {slug!r}" if name != slug else slug
+        self.weigh(what, value, size, slug, name)
+        constant = self._share(_in_band(value))
+        self._known[id(value)] = (constant, value)
+        return constant
+
+    def weigh(self, what: str, value: object, size: int, slug: str, name: str) -> None:
+        """Warn of what is very large.
+
+        Raises
+        ------
+        LargeArgument
+            It is too large.
+        """
         told = f"{what}, a {type(value).__name__} of {format_bytes(size)}"
         if size > self._max:
             raise LargeArgument(
@@ -138,9 +151,6 @@ class Packer:
                 f"{told}, is sent to the cluster from here. Loaded inside a task, it would "
                 "not have to be."
             )
-        constant = self._share(_in_band(value))
-        self._known[id(value)] = (constant, value)
-        return constant
 
     def _dumps(
         self, value: object, slug: str, name: str

@@ -40,6 +40,9 @@ class Losses:
         self._board.withdraw_behind(record, self._desk.time)
         if loss.kind == "upstream":
             self._lost_with_upstream(record, loss)
+        elif loss.kind == "cached":
+            # Nobody's budget: what an earlier run had cached only spares the body.
+            self._send_again(record)
         elif loss.kind == "cancelled":
             self._give_up(record, "Cancelled", f"by another client: {loss.text}")
         elif loss.kind == "raised":
