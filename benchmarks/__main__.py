@@ -1,4 +1,4 @@
-"""``python -m benchmarks overhead|memory|retry|imports``."""
+"""``python -m benchmarks overhead|memory|retry|imports|futures``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import imports, memory, overhead, retry
+from benchmarks import futures, imports, memory, overhead, retry
 from benchmarks.measuring import machine, print_table
 
 _json = click.option("--json", "path", type=click.Path(path_type=Path), help="Also write here.")
@@ -41,6 +41,14 @@ def overhead_command(rounds: int, path: Path | None, prefect: str | None) -> Non
 def memory_command(path: Path | None) -> None:
     """Memory on the scheduler and on the client, and a chain of large results."""
     _report("memory", memory.measure(), path)
+
+
+@main.command("futures")
+@_rounds
+@_json
+def futures_command(rounds: int, path: Path | None) -> None:
+    """Single calls and maps beside raw Dask's, shared constants, and a large result."""
+    _report("futures", futures.measure(rounds), path)
 
 
 @main.command("imports")

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, SubprocessCluster
+from tornado.iostream import IOStream
 
 
 def noop(*args: object) -> None:
@@ -30,6 +31,51 @@ def cluster(n_workers: int = 2) -> Iterator[Client]:
     ):
         client.gather(client.map(noop, range(200), pure=False))
         yield client
+
+
+@contextlib.contextmanager
+def separate_cluster() -> Iterator[Client]:
+    """A cluster whose scheduler has a process of its own, so that each side can be weighed."""
+    with (
+        SubprocessCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as started,
+        Client(started) as client,
+    ):
+        client.wait_for_workers(2)
+        client.gather(client.map(noop, range(200), pure=False))
+        yield client
+
+
+class Traffic:
+    """Counts the bytes that this process sends and receives by Dask's streams.
+
+    At the streams themselves: what the kernel counts for a process leaves sockets out.
+    """
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.received = 0
+        self._write, self._read = IOStream.write_to_fd, IOStream.read_from_fd
+
+    def __enter__(self) -> Traffic:
+        write, read = self._write, self._read
+
+        def counting_write(stream: IOStream, data: memoryview) -> int:
+            count = write(stream, data)
+            self.sent += count
+            return count
+
+        def counting_read(stream: IOStream, buffer: bytearray | memoryview) -> int | None:
+            count = read(stream, buffer)
+            self.received += count or 0
+            return count
+
+        IOStream.write_to_fd, IOStream.read_from_fd = counting_write, counting_read  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        IOStream.write_to_fd, IOStream.read_from_fd = self._write, self._read  # type: ignore[method-assign]
 
 
 def seconds(work: Callable[[], object]) -> float:

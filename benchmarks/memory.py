@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import threading
 import time
-from collections.abc import Iterator
 
 import psutil
-from distributed import Client, Event, SubprocessCluster, wait
+from distributed import Client, Event, wait
 
-from benchmarks.measuring import cluster, noop
+from benchmarks.measuring import Traffic, noop, separate_cluster
 from dask_taskrunner import DaskTaskRunner, Flow, task
 
 TASKS = 10_000
@@ -19,20 +17,6 @@ RUNS = 3
 LINKS, MEGABYTES = 50, 20
 
 step = task(noop, name="noop")
-
-
-@contextlib.contextmanager
-def separate_cluster() -> Iterator[Client]:
-    """A cluster whose scheduler has a process of its own, so that each side can be weighed."""
-    with (
-        SubprocessCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-        ) as started,
-        Client(started) as client,
-    ):
-        client.wait_for_workers(2)
-        client.gather(client.map(noop, range(200), pure=False))
-        yield client
 
 
 def resident() -> int:
@@ -135,7 +119,7 @@ def more_than_small(i: int) -> object:
 
 
 def _large() -> list[dict[str, object]]:
-    with cluster() as client, DaskTaskRunner(client=client) as runner:
+    with separate_cluster() as client, DaskTaskRunner(client=client) as runner:
         peak, through_client = _chain_peak(client, runner)
     return [
         {"what": f"chain of {LINKS} x {MEGABYTES} MB: peak of managed memory, MB", "ours": peak},
@@ -161,18 +145,13 @@ def _chain_peak(client: Client, runner: DaskTaskRunner) -> tuple[float, float]:
             peak = max(peak, client.run_on_scheduler(managed) / 1e6)
 
     watcher = threading.Thread(target=watch)
-    received = _received()
-    watcher.start()
-    run = runner.run(flow, progress=False)
-    over.set()
-    watcher.join()
+    with Traffic() as traffic:
+        watcher.start()
+        run = runner.run(flow, progress=False)
+        over.set()
+        watcher.join()
     assert run.state.is_successful(), run.state
-    return round(peak, 1), round((_received() - received) / 1e6, 2)
-
-
-def _received() -> int:
-    """Return how many bytes this process has read, from sockets too."""
-    return int(psutil.Process().io_counters().read_chars)
+    return round(peak, 1), round(traffic.received / 1e6, 2)
 
 
 @task

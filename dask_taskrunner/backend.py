@@ -80,7 +80,10 @@ class RunSpec(NamedTuple):
     initial : bytes or None
         The pickled state that it begins with, where that is not known from its run number.
     cached : object or None
-        A future that has the cached state it begins with.
+        A future that has the cached state it begins with, or the large pickled state itself, as a
+        Constant.
+    known_as : mapping
+        Position of an upstream run whose state another flow run made -> its slug here.
     foreign : object or None
         What the cluster has under another name: a future of somebody else's, of whose value this
         run makes a state.
@@ -109,6 +112,7 @@ class RunSpec(NamedTuple):
     held: Any = None
     wire: tuple[Any, ...] | None = None
     keeps: tuple[Any, ...] = ()
+    known_as: Mapping[int, str] = {}
 
 
 class FlowSpec(NamedTuple):
@@ -206,15 +210,28 @@ class Channel(Protocol):
         """Let go of everything."""
 
 
-class Backend(Protocol):
+class OpensRuns(Protocol):
+    """What a flow run needs of a connection."""
+
+    def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> Channel:
+        """Return a new flow run's channel; ``post`` gets its news."""
+
+
+class Backend(OpensRuns, Protocol):
     """A connection to a cluster."""
 
     @property
     def foreign_types(self) -> tuple[type, ...]:
         """The types of what stands for a value on the cluster and is somebody else's."""
 
-    def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> Channel:
-        """Return a new flow run's channel; ``post`` gets its news."""
+    def share(self, future: Any) -> Any:
+        """Return one more future of the same state; None where that is gone, or on another cluster.
+
+        What ``future`` holds must not be let go meanwhile.
+        """
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call something, in some thread, unless the connection has ended by then."""
 
     def close(self) -> None:
         """End the subscription and the connection, where this package opened it."""

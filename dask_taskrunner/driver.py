@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dask_taskrunner import exceptions
-from dask_taskrunner.backend import Backend, Channel, FlowSpec, RunSpec
+from dask_taskrunner.backend import Channel, FlowSpec, OpensRuns, RunSpec
 from dask_taskrunner.exceptions import InternalError, describe
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.hook_thread import HookThread
@@ -23,14 +23,16 @@ from dask_taskrunner.machine.events import (
     CancelAsked,
     ClusterLost,
     Event,
+    ForeignEnded,
     HistoryRead,
     ResultsDropped,
     RunsAdded,
     RunStarted,
     TimerFired,
 )
+from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.machine import Machine
-from dask_taskrunner.machine.records import Plan, PlannedRun
+from dask_taskrunner.machine.records import Plan, PlannedRun, TaskRunRecord
 from dask_taskrunner.performing import Listener, Performer, logger, tried
 from dask_taskrunner.values import Values
 from dask_taskrunner.waiters import Waiters
@@ -59,7 +61,7 @@ class Driver:
         For the machine.
     spec : FlowSpec
         For the cluster.
-    backend : Backend
+    backend : OpensRuns
         The cluster.
     hooks : HookThread
         Calls what is the user's.
@@ -71,7 +73,7 @@ class Driver:
         self,
         plan: Plan,
         spec: FlowSpec,
-        backend: Backend,
+        backend: OpensRuns,
         hooks: HookThread,
         listener: Listener,
     ) -> None:
@@ -211,6 +213,11 @@ class Driver:
         self._last_events.append(event)
         if isinstance(event, ClusterLost) and self.machine.final is None:
             self.error = self._lost_cluster(event)
+        if isinstance(event, ForeignEnded) and event.future is not None:
+            record = self.machine.records.get(event.id)
+            # It may have been cancelled here meanwhile.
+            if record is not None and record.phase == "foreign":
+                self.channel.hold(event.id, event.future)
         for command in self.machine.handle(event):
             self._performer.perform(command)
 
@@ -255,8 +262,8 @@ class Driver:
                     event = self._inbox.get_nowait()
                 except queue.Empty:
                     break
-                # Nothing follows from it but a line among the attempts.
-                tried(self.machine.handle, event)
+                # Nothing follows from it but a line among the attempts, and what is let go.
+                tried(self._handle, event)
             self._tell()
 
     def _tell(self) -> None:
@@ -265,7 +272,7 @@ class Driver:
         for entry in news:
             if entry.header is None or entry.task_run is None:
                 continue
-            if entry.new in _OWN_FAILURES:
+            if entry.new in _OWN_FAILURES and not _is_given(entry, self.machine.records):
                 self._performer.task_run_failed(entry.slug, entry.header)
             if entry.header.is_finished:
                 self._waiters.tell(entry.task_run)
@@ -293,6 +300,12 @@ class Driver:
         """Wait until something is true of the run, and return whether it is."""
         with self.changed:
             return bool(self.changed.wait_for(done, timeout))
+
+
+def _is_given(entry: HistoryEntry, records: Mapping[TaskRunId, TaskRunRecord]) -> bool:
+    """Return whether a task run had its state from the beginning, which is no news."""
+    record = records.get(entry.task_run) if entry.task_run is not None else None
+    return record is not None and record.plan.role == "given"
 
 
 def _weak_post(driver: Driver) -> Callable[[Event], None]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.graph.tasks import BoundTask
 from dask_taskrunner.headers import TaskRunId, to_state
 from dask_taskrunner.listener import Listener, Note
 from dask_taskrunner.machine.history import HistoryEntry
@@ -17,6 +18,8 @@ from dask_taskrunner.reporting import describe_failures, table_row
 from dask_taskrunner.states import Failed, Pending, Running, State, TriggerFailed
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.view.text import flow_run_repr
+
+R = TypeVar("R")
 
 
 class FlowRecord:
@@ -111,6 +114,12 @@ class FlowRecord:
         return [record for record in self._driver.machine.records.values() if wanted(record)]
 
     # -- results --------------------------------------------------------------------------
+
+    @overload
+    def result(self, task: BoundTask[R], timeout: float | None = ...) -> R: ...
+
+    @overload
+    def result(self, task: Any = ..., timeout: float | None = ...) -> Any: ...
 
     def result(self, task: Any = None, timeout: float | None = None) -> Any:
         """Return a task run's result, or the reference tasks'.

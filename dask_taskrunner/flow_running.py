@@ -16,7 +16,9 @@ from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.launching import Keep, launch, merge_parameters
 from dask_taskrunner.planning import FlowPlan
+from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.showing import watching
+from dask_taskrunner.states import State
 
 
 class RunsFlows(Connected):
@@ -24,6 +26,12 @@ class RunsFlows(Connected):
 
     _task_defaults: dict[str, Any]
     _max_constant_bytes: int
+    #: True where it was made for one run, and is closed after it.
+    _is_for_one_run = False
+
+    @property
+    def _cache(self) -> ResultCache:
+        raise NotImplementedError
 
     def _keep_track(self, run: FlowRun) -> None:
         raise NotImplementedError
@@ -116,6 +124,8 @@ class RunsFlows(Connected):
         parameters: Mapping[str, Any] | None = None,
         run_name: str | None = None,
         return_tasks: Collection[Any] | Literal["all"] | None = None,
+        start_tasks: Any = None,
+        task_states: Mapping[Any, State] | None = None,
         context: Mapping[str, Any] | None = None,
         keep: Keep = "reference",
         **more_parameters: Any,
@@ -133,6 +143,13 @@ class RunsFlows(Connected):
             ``"etl {date}"``; default: the flow's name and the run's id.
         return_tasks : collection of tasks, or 'all', optional
             Tasks whose results to keep besides the reference tasks'.
+        start_tasks : iterable of tasks, optional
+            Exactly these and all downstream of them are run, from the beginning; whatever their
+            triggers say. Default: all that are given no final state.
+        task_states : mapping, optional
+            Task -> its state, such as ``run["extract"].state`` of an earlier run, whose result it
+            stands for, or ``Success(result=5)``. One that is final is not run; any other goes to
+            the first attempt.
         context : mapping, optional
             Further entries of the context of every task run, under names of their own.
         keep : {'reference', 'all', 'none'}
@@ -148,6 +165,10 @@ class RunsFlows(Connected):
             The runner is closed.
         OptionError, ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument, LargeArgument
             The flow cannot be run so; nothing was sent.
+        MissingTaskState
+            What is run needs the state of a task that is neither run nor given one.
+        ResultReleased
+            The result that an earlier run's state stands for is gone, or on another Dask client.
         """
         self._check_open()
         run = launch(
@@ -161,6 +182,9 @@ class RunsFlows(Connected):
             task_defaults=self._task_defaults,
             max_constant_bytes=self._max_constant_bytes,
             check=self._warn,
+            start_tasks=start_tasks,
+            task_states=task_states,
+            cache=self._cache,
             before_start=self._keep_track,
         )
         run.where = self.where
@@ -170,10 +194,11 @@ class RunsFlows(Connected):
         """Warn, in the caller's thread and before anything is sent, of what the caller can mend."""
         for text in plan.warnings:
             warnings.warn(text, LargeArgumentWarning, stacklevel=frames_to_the_user())
-        if self._connection.is_temporary and any(task.cache_for for task in plan.resolved):
+        if self._is_for_one_run and any(task.cache_for for task in plan.resolved):
             warnings.warn(
-                "cache_for has no effect here: this runner's cluster ends with it, and the cached "
-                "results with the cluster. Give DaskTaskRunner an address, a cluster or a client.",
+                "cache_for has no effect here: a runner keeps cached results, and this one ends "
+                "with the run. Use one for many: `with DaskTaskRunner() as runner: "
+                "runner.run(flow)`.",
                 TaskRunnerWarning,
                 stacklevel=frames_to_the_user(),
             )

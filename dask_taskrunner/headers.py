@@ -18,6 +18,7 @@ import cloudpickle
 from dask_taskrunner.exceptions import RemoteTaskError
 from dask_taskrunner.states import (
     STATE_CLASSES,
+    CachedState,
     Elsewhere,
     Failed,
     Finished,
@@ -75,8 +76,8 @@ class Header(NamedTuple):
         The pickled result, where it is small and plain.
     more : dict
         What only some states have: ``delay``, ``scheduled_time``, ``inputs``, ``traceback``,
-        ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``; and ``name``, where
-        the task has its runs named.
+        ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``, ``cached_until``; and
+        ``name``, where the task has its runs named.
     """
 
     n: int
@@ -206,6 +207,10 @@ def describe(state: State, name: str | None = None) -> Mapping[str, Any]:
             # A state handler may have made the state, of anything.
             if isinstance(value, (int, float)) and math.isfinite(value):
                 more[name] = value
+    elif isinstance(state, Success) and isinstance(state.cached, CachedState):
+        until = state.cached.fields()["cached_result_expiration"]
+        if until is not None:
+            more["cached_until"] = until
     return more or NOTHING_MORE
 
 
@@ -309,7 +314,7 @@ def _size(value: object) -> int:
     return len(_encoded(value)) + 5 if isinstance(value, str) else 9
 
 
-def to_state(header: Header, slug: str) -> State:
+def to_state(header: Header, slug: str, source: object = None) -> State:
     """Return the state that a header stands for.
 
     Parameters
@@ -319,6 +324,8 @@ def to_state(header: Header, slug: str) -> State:
     slug : str
         The name of the task run, for the text of
         :class:`~dask_taskrunner.exceptions.ResultNotHere`.
+    source : object, optional
+        Finds the result for a later run.
 
     Returns
     -------
@@ -335,20 +342,19 @@ def to_state(header: Header, slug: str) -> State:
         fields["root_cause"] = tuple(more["root_cause"])
     if more.get("has_exception"):
         fields["exception"] = open_exception(header)
-    state = header.state_class(_result_of(header, slug), header.message, **fields)
+    state = header.state_class(_result_of(header, slug, source), header.message, **fields)
     state.at = header.at
     return state
 
 
-def _result_of(header: Header, slug: str) -> object:
+def _result_of(header: Header, slug: str, source: object) -> object:
     if header.small is not None:
         return pickle.loads(header.small)
     if not header.kind:
         return None
-    return Elsewhere(
-        f"the result of {slug} ({header.kind}, {format_bytes(header.nbytes)}) is on "
-        f"{header.worker}; run[{slug!r}].result() fetches it"
-    )
+    where = f"is on {header.worker}" if header.worker else "was given to the run"
+    what = f"{slug} ({header.kind}, {format_bytes(header.nbytes)})"
+    return Elsewhere(f"the result of {what} {where}; run[{slug!r}].result() fetches it", source)
 
 
 def open_exception(header: Header) -> BaseException:

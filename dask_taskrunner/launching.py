@@ -10,11 +10,14 @@ from dask_taskrunner.backend import Backend, FlowSpec
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import OptionError, ParameterError, describe
 from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.given_states import Share
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.middle import start_in_the_middle
 from dask_taskrunner.name_templates import field_names, make_name
 from dask_taskrunner.packing import Packer
 from dask_taskrunner.planning import FlowPlan, check_context, plan_flow
+from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.run_context import RESERVED
 
 #: Which results stay on the cluster after a run.
@@ -26,38 +29,37 @@ def launch(
     flow: Flow,
     backend: Backend,
     *,
-    parameters: Mapping[str, Any],
-    run_name: str | None,
-    return_tasks: Collection[Any] | Literal["all"] | None,
     context: Mapping[str, Any],
-    keep: Keep,
-    task_defaults: Mapping[str, Any],
     max_constant_bytes: int,
     check: Callable[[FlowPlan], None],
+    cache: ResultCache,
     before_start: Callable[[FlowRun], None] | None = None,
+    start_tasks: Any = None,
+    **options: Any,
 ) -> FlowRun:
     """Start a flow; see :meth:`~dask_taskrunner.runner.DaskTaskRunner.start`.
 
     ``check`` is called with the plan before anything is sent, and ``before_start`` with the run:
-    who is interrupted from then on knows what to cancel.
+    who is interrupted from then on knows what to cancel. ``options`` are those of :func:`prepare`.
     """
     values, plan, name = prepare(
         flow,
-        parameters=parameters,
-        run_name=run_name,
         context=context,
-        return_tasks=return_tasks,
-        keep=keep,
-        task_defaults=task_defaults,
         packer=Packer(max_constant_bytes),
         foreign_types=backend.foreign_types,
+        start_tasks=start_tasks,
+        share=backend.share,
+        **options,
     )
     check(plan)
+    # Where a run starts in its middle, its tasks are run from the beginning.
+    plan, opens = cache.prepare(plan, backend, offers=start_tasks is None)
     run_id = uuid.uuid4().hex[:8]
     run = FlowRun(flow, plan, run_id, name or f"{flow.name}-{run_id}", values)
     spec = FlowSpec(run_id, _context(run, context, plan.large_parameters), plan.specs)
     hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
-    driver = Driver(plan.machine, spec, backend, hooks, run.listener)
+    driver = Driver(plan.machine, spec, opens, hooks, run.listener)
+    driver.values.give(plan.given_values)
     run.attach(driver)
     if before_start is not None:
         before_start(run)
@@ -76,6 +78,9 @@ def prepare(
     task_defaults: Mapping[str, Any],
     packer: Packer,
     foreign_types: tuple[type, ...] = (),
+    start_tasks: Any = None,
+    task_states: Any = None,
+    share: Share = lambda _: None,
 ) -> tuple[dict[str, Any], FlowPlan, str]:
     """Return the flow's parameters, its plan, and the run's name where it was given one.
 
@@ -97,6 +102,8 @@ def prepare(
         packer=packer,
         foreign_types=foreign_types,
     )
+    if start_tasks is not None or task_states is not None:
+        plan = start_in_the_middle(flow, plan, start_tasks, task_states, share, packer)
     check_context(context, {k: v for k, v in values.items() if k not in plan.large_parameters})
     return values, plan, name
 

@@ -118,7 +118,9 @@ def _own_exception(
     where = [record.plan.slug]
     if record.values:
         where.append(f"attempt {len(record.values)} of {max_attempts}")
-    for note in (", ".join([*where, header.worker]), header.more.get("traceback", "").rstrip()):
+    if header.worker:
+        where.append(header.worker)
+    for note in (", ".join(where), header.more.get("traceback", "").rstrip()):
         # A fetched exception is the same object each time.
         if note and note not in getattr(error, "__notes__", ()):
             error.add_note(note)

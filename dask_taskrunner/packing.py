@@ -10,8 +10,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import cloudpickle
-
+from dask_taskrunner import code_pickling
 from dask_taskrunner.backend import Constant
 from dask_taskrunner.exceptions import LargeArgument, UnpicklableArgument, describe
 from dask_taskrunner.graph.arguments import find, items_of, rewrite
@@ -125,6 +124,19 @@ class Packer:
     def _constant(self, value: object, slug: str, name: str) -> Constant:
         size = _size(self._dumps(value, slug, name))
         what = f"argument {name!r} of {slug!r}" if name != slug else slug
+        self.weigh(what, value, size, slug, name)
+        constant = self._share(_in_band(value))
+        self._known[id(value)] = (constant, value)
+        return constant
+
+    def weigh(self, what: str, value: object, size: int, slug: str, name: str) -> None:
+        """Warn of what is very large.
+
+        Raises
+        ------
+        LargeArgument
+            It is too large.
+        """
         told = f"{what}, a {type(value).__name__} of {format_bytes(size)}"
         if size > self._max:
             raise LargeArgument(
@@ -139,9 +151,6 @@ class Packer:
                 f"{told}, is sent to the cluster from here. Loaded inside a task, it would "
                 "not have to be."
             )
-        constant = self._share(_in_band(value))
-        self._known[id(value)] = (constant, value)
-        return constant
 
     def _dumps(
         self, value: object, slug: str, name: str
@@ -180,7 +189,7 @@ def pickle_task(task: Any) -> bytes:
     """
     try:
         # By cloudpickle at once: a function of a script or notebook has no module over there.
-        data: bytes = cloudpickle.dumps(task, protocol=5)
+        data = code_pickling.dumps(task)
     except Exception as error:  # Whatever the user's objects raise.
         raise UnpicklableArgument(
             f"task {task.name!r} cannot be pickled: {error}. What its function refers to is sent "
@@ -201,7 +210,7 @@ def dumps(value: object) -> tuple[bytes, list[pickle.PickleBuffer]]:
         data = b"__main__"
     if b"__main__" in data:
         buffers.clear()
-        data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        data = code_pickling.dumps(value, buffers.append)
     return data, buffers
 
 
@@ -212,7 +221,7 @@ def _in_band(value: object) -> bytes:
     except Exception:  # noqa: BLE001 (as above)
         data = b"__main__"
     if b"__main__" in data:
-        data = cloudpickle.dumps(value, protocol=5)
+        data = code_pickling.dumps(value)
     return data
 
 

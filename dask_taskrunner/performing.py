@@ -86,6 +86,8 @@ class Performer:
             case Note():
                 self.hooks.call(self.listener.add_note, command, time.time())
             case Finish():
+                # A run of which nothing is run ends with its first event.
+                self.release()
                 self._channel.finish()
 
     def perform_last(self, commands: Sequence[Command]) -> None:

@@ -42,6 +42,8 @@ class FlowPlan(NamedTuple):
         Name of a parameter -> what stands for it in the context.
     warnings : sequence of str
         What the caller can mend.
+    given_values : mapping
+        Results that were given by value.
     """
 
     machine: Plan
@@ -51,6 +53,7 @@ class FlowPlan(NamedTuple):
     ids: Mapping[str, TaskRunId]
     large_parameters: Mapping[str, object]
     warnings: Sequence[str]
+    given_values: Mapping[TaskRunId, object] = {}
 
     @property
     def definitions(self) -> tuple[bytes, ...]:

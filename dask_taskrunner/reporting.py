@@ -59,11 +59,12 @@ def _failure(record: TaskRunRecord, attempts: int) -> Failure:
     message = header.message or ""
     if header.state != "Failed":
         message = f"{header.state}: {message}"
+    is_given = record.plan.role == "given"
     return Failure(
         slug=record.plan.slug,
         message=message,
-        attempt=(len(record.values), attempts) if header.started is not None else None,
-        worker=header.worker,
+        attempt=None if is_given or header.started is None else (len(record.values), attempts),
+        worker="given, not run here" if is_given else header.worker,
         inputs=header.more.get("inputs", {}),
         traceback=header.more.get("traceback", ""),
         name=header.more.get("name", ""),

@@ -30,7 +30,9 @@ from dask_taskrunner.keeping import keep_results
 from dask_taskrunner.launching import Keep, merge_parameters, prepare
 from dask_taskrunner.main_guard import check_main_guard
 from dask_taskrunner.packing import MAX_CONSTANT_BYTES, Packer
+from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.session import Session
+from dask_taskrunner.states import State
 from dask_taskrunner.submitting import RunsCalls
 from dask_taskrunner.worker.clients import is_inside_task
 
@@ -145,7 +147,8 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         with self._lock:
             if self._link is None:
                 connection = self._connect()
-                self._link = _Link(connection, DaskBackend(connection.client))
+                backend = DaskBackend(connection.client)
+                self._link = _Link(connection, backend, ResultCache(backend))
                 # Also when it is collected, and at interpreter exit.
                 self._finalizer = weakref.finalize(self, _close, self._link, self._going)
                 _close_at_exit(self)
@@ -158,6 +161,10 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
     @property
     def _backend(self) -> Backend:
         return self._open().backend
+
+    @property
+    def _cache(self) -> ResultCache:
+        return self._open().cache
 
     @property
     def closed(self) -> bool:
@@ -215,6 +222,11 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
             self._connection.patience = 0.2
         self._finalizer()
 
+    def clear_cache(self) -> None:
+        """Let go of all results of tasks with ``cache_for``: the next run makes them anew."""
+        if self._link is not None:
+            self._link.cache.clear()
+
     def _check_open(self) -> None:
         if self.closed:
             raise RunnerClosed("this DaskTaskRunner is closed; make a new one")
@@ -240,6 +252,7 @@ class _Link(NamedTuple):
 
     connection: Connection
     backend: Backend
+    cache: ResultCache
 
 
 def _in_event_loop() -> bool:
@@ -257,6 +270,7 @@ def _close(link: _Link, going: weakref.WeakSet[Driver]) -> None:
     for driver in unfinished:
         # Else what closing does to its tasks would be told as failures of theirs.
         driver.ended.wait(_EXIT_PATIENCE)
+    link.cache.close()
     link.backend.close()
     link.connection.close()
 
@@ -293,6 +307,7 @@ def run_flow(flow: Flow, *, runner: DaskTaskRunner | None = None, **options: Any
         # Before a cluster is started for it.
         _check_flow(flow, **options)
     with DaskTaskRunner() as own:
+        own._is_for_one_run = True
         return own.run(flow, **options)
 
 
@@ -311,6 +326,8 @@ def _check_flow(
     *,
     parameters: Mapping[str, Any] | None = None,
     return_tasks: Collection[Any] | Literal["all"] | None = None,
+    start_tasks: Any = None,
+    task_states: Mapping[Any, State] | None = None,
     keep: Keep = "reference",
     run_name: str | None = None,
     context: Mapping[str, Any] | None = None,
@@ -327,4 +344,6 @@ def _check_flow(
         keep=keep,
         task_defaults={},
         packer=Packer(),
+        start_tasks=start_tasks,
+        task_states=task_states,
     )

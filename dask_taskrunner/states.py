@@ -3,21 +3,23 @@
 A state knows no task, flow or cluster, and decides nothing. What it holds of the user's (results,
 inputs, exceptions) it never compares, hashes or tests; equality goes by Dask's tokens.
 
-Times are kept as epoch seconds: importing pendulum, to show them, costs more than most tasks.
+Times are kept as seconds since the epoch, and shown as `pendulum.DateTime` in UTC: many states are
+made where nobody looks at their times, and importing pendulum costs more than most tasks.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from numbers import Real
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dask_taskrunner.exceptions import ResultNotHere, describe
 from dask_taskrunner.shown import Shown
+from dask_taskrunner.times import epoch_seconds as epoch_seconds
+from dask_taskrunner.times import to_seconds as to_seconds
+from dask_taskrunner.times import utc as utc
 
 if TYPE_CHECKING:
     import pendulum
@@ -44,49 +46,6 @@ COLORS = {
 }
 
 
-def epoch_seconds(moment: datetime | float) -> float:
-    """Return a moment as seconds since the epoch.
-
-    Raises
-    ------
-    TypeError
-        It is neither a number nor a datetime that knows its timezone.
-    """
-    if isinstance(moment, datetime):
-        if moment.tzinfo is None:
-            # The worker's local time would be meant by one user, and UTC by the next.
-            raise TypeError(f"{moment!r} has no timezone; write datetime.now(UTC)")
-        return moment.timestamp()
-    if isinstance(moment, Real):
-        return float(moment)
-    raise TypeError(f"a time is an aware datetime or seconds since the epoch, not {moment!r}")
-
-
-def to_seconds(duration: timedelta | float) -> float:
-    """Return a duration in seconds.
-
-    Raises
-    ------
-    TypeError
-        It is neither a number nor a timedelta.
-    ValueError
-        It is negative or not finite.
-    """
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if not isinstance(seconds, Real):
-        raise TypeError(f"a delay is a timedelta or a number of seconds, not {duration!r}")
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"a delay is finite and not negative, unlike {duration!r}")
-    return float(seconds)
-
-
-def utc(seconds: float) -> pendulum.DateTime:
-    """Return seconds since the epoch as a time in UTC."""
-    import pendulum  # 60 ms, and only needed where somebody looks at a time
-
-    return pendulum.from_timestamp(seconds)
-
-
 def same_value(one: object, other: object) -> bool:
     """Whether two values of the user's are the same, by Dask's tokens: ``==`` may do anything."""
     if one is other:
@@ -102,6 +61,15 @@ class Elsewhere:
 
     #: What the value is, where it lies, and how to get it.
     text: str
+    #: Finds it for a later run of the same process; it says nothing about the value, and stays
+    #: behind when the state is pickled.
+    source: Any = field(default=None, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self.text,)
+
+    def __dask_tokenize__(self) -> object:
+        return type(self).__qualname__, self.text
 
 
 # --- fields that are not stored as they are shown: each in an attribute of its name after `_` -----

@@ -10,6 +10,7 @@ from dask_taskrunner.driver import Driver
 from dask_taskrunner.headers import to_state
 from dask_taskrunner.machine.events import ResultsWanted
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
+from dask_taskrunner.origins import Origin
 from dask_taskrunner.outcomes import error_of, value_of
 from dask_taskrunner.reporting import max_attempts
 from dask_taskrunner.shown import Shown
@@ -91,7 +92,7 @@ class TaskRun(Shown):
         """What is known of the task run; a header, whose result may lie on a worker."""
         record = self._record
         if record.header is not None:
-            return to_state(record.header, self.slug)
+            return to_state(record.header, self.slug, Origin(self._driver, record.header))
         if record.running is not None:
             state: State = Running(message=f"on {record.running.worker}")
             state.at = record.running.started

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dask_taskrunner.backend import Channel
 from dask_taskrunner.exceptions import ResultReleased, describe
@@ -36,6 +36,10 @@ class Values:
             return self._fetched[id]
         return self._channel.fetch(id, timeout)
 
+    def give(self, values: Mapping[TaskRunId, object]) -> None:
+        """Take values that were here from the beginning."""
+        self._fetched.update(values)
+
     def fetch_many(
         self, ids: Sequence[TaskRunId], timeout: float | None
     ) -> dict[TaskRunId, object]:
@@ -57,5 +61,6 @@ class Values:
             self._left_behind.pop(id, None)
 
     def leave(self, id: TaskRunId, why: str) -> None:
-        """Remember why a value was not fetched."""
-        self._left_behind[id] = why
+        """Remember why a value was not fetched; one that is here need not be."""
+        if id not in self._fetched:
+            self._left_behind[id] = why

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any, cast
 
 from distributed import Client, Future
 
 from dask_taskrunner.backend import FlowSpec
 from dask_taskrunner.dask_backend.channel import DaskChannel
+from dask_taskrunner.dask_backend.held import BAD
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.machine.events import Event
 from dask_taskrunner.worker.bootstrap import make_bootstraps
@@ -38,6 +40,17 @@ class DaskBackend:
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> DaskChannel:
         """Return a new flow run's channel; ``post`` gets its news."""
         return DaskChannel(self.client, self._hub, self._bootstraps, spec, post)
+
+    def share(self, future: Any) -> Future[Any] | None:
+        """Return one more future of the same key; None where it is gone, or another client's."""
+        if not isinstance(future, Future) or future.client is not self.client:
+            return None
+        return None if future.status in BAD else Future(future.key, self.client)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call something on the client's event loop, unless that has ended by then."""
+        loop = cast(Any, self.client.loop)
+        loop.add_callback(loop.call_later, seconds, call)
 
     def close(self) -> None:
         """End the subscription."""

@@ -85,11 +85,10 @@ class DaskChannel:
     def add(self, runs: Mapping[TaskRunId, RunSpec]) -> None:
         """Take note of task runs that will be submitted later."""
         self._specs.update(runs)
+        self._sender.add(runs)
         for id, spec in runs.items():
             if spec.held is not None:
                 self.hold(id, spec.held)
-            elif spec.wire is not None:
-                self._sender.given.append(id)
 
     def hold(self, id: TaskRunId, future: Any) -> None:
         """Take over what :meth:`share` of another channel gave as a task run's future."""

@@ -24,19 +24,22 @@ _DATA_LOST: Final = frozenset({"lost dependencies", "already forgotten"})
 class Sent:
     """A future, and what was heard of it."""
 
-    __slots__ = ("finished_since", "future", "is_foreign", "submission", "upstream_ids")
+    __slots__ = ("cached", "finished_since", "future", "is_foreign", "submission", "upstream_ids")
 
     def __init__(
         self,
         future: Future[Any],
         submission: int,
         upstream_ids: tuple[TaskRunId, ...] = (),
+        cached: Future[Any] | None = None,
         *,
         is_foreign: bool = False,
     ) -> None:
         self.future = future
         self.submission = submission
         self.upstream_ids = upstream_ids
+        #: What it stands behind because another run has cached it.
+        self.cached = cached
         #: True where it stands behind a future of somebody else's.
         self.is_foreign = is_foreign
         self.finished_since: float | None = None
@@ -104,6 +107,8 @@ class HeldFutures:
                 return Loss("upstream", str(error), culprit=culprit)
             if sent.is_foreign:
                 return _foreign_loss(error, killed)
+            if sent.cached is not None and sent.cached.status in BAD:
+                return Loss("cached", f"what an earlier run had cached is gone: {error}")
         if killed:
             worker = error.last_worker.address
             # Dask's own text is four sentences, of which only this one is the user's.

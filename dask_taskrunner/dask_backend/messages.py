@@ -89,7 +89,7 @@ def pickle_call(
     call = Call(
         flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
         spec.name, spec.definition, spec.arguments, by_value, references, len(spec.constants),
-        cached, spec.foreign is not None, spec.ignores_trigger, spec.initial,
+        cached, spec.foreign is not None, spec.ignores_trigger, spec.initial, spec.known_as,
     )  # fmt: skip
     # As a plain tuple: the bootstrap reads it where this package is missing.
     return pickle.dumps(tuple(call), protocol=5)

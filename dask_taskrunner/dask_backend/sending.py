@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from dask._task_spec import Alias
 from distributed import Client, Future
 
-from dask_taskrunner.backend import Code, FlowSpec, RunSpec
+from dask_taskrunner.backend import Code, Constant, FlowSpec, RunSpec
 from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent
 from dask_taskrunner.dask_backend.messages import (
     Key,
@@ -62,13 +62,23 @@ class Sender:
         self._shared = SharedFutures(client, spec.run, wrap, forgets=spec.is_open)
         #: What somebody else's lazy values came to.
         self._computed: dict[TaskRunId, Future[Any]] = {}
+        #: What other runs have cached, for those that have not ended.
+        self._cached: dict[TaskRunId, Future[Any]] = {}
         #: States that wait to be sent with the next message.
-        self.given: list[TaskRunId] = []
+        self._given: list[TaskRunId] = []
+
+    def add(self, runs: Mapping[TaskRunId, RunSpec]) -> None:
+        """Take note of what runs come with."""
+        for id, spec in runs.items():
+            if spec.wire is not None:
+                self._given.append(id)
+            if isinstance(spec.cached, Future):
+                self._cached[id] = spec.cached
 
     def send(self, runs: Sequence[Submission]) -> list[Submission]:
         """Send task runs, and return those that cannot be: a large argument of theirs is gone."""
-        while self.given:
-            self._send_given(self.given.pop(), 1)
+        while self._given:
+            self._send_given(self._given.pop())
         gone = []
         for segment in segments(runs, self._specs):
             gone += self._send(segment)
@@ -77,10 +87,15 @@ class Sender:
     def settle(self, id: TaskRunId) -> None:
         """Let go of what only this run needed."""
         self._computed.pop(id, None)
+        cached = self._cached.pop(id, None)
+        if cached is not None:
+            cached.release()
         spec = self._specs.get(id)
         if spec is not None:
             needed = (spec.code, *spec.constants) if self._spec.is_open else spec.constants
             self._shared.settle(id, needed)
+            if isinstance(spec.cached, Constant):
+                self._shared.settle(id, [spec.cached])
             if spec.keeps:
                 self._specs[id] = spec._replace(keeps=())
 
@@ -91,30 +106,34 @@ class Sender:
     def finish(self) -> None:
         """Let go of what only unfinished runs need."""
         self._computed.clear()
+        cached, self._cached = self._cached, {}
+        for future in cached.values():
+            future.release()
         self._shared.release_all()
 
-    def _send_given(self, id: TaskRunId, submission: int) -> None:
+    def _send_given(self, id: TaskRunId) -> None:
         """Send a state instead of what would make it."""
-        wire, key = self._specs[id].wire, self._key(id, submission)
+        wire = self._specs[id].wire
         assert wire is not None
-        future = self._shared.send(tuple, list(wire), key)
-        self._held.put(id, Sent(future, submission))
+        future = self._shared.send(tuple, list(wire), self._key(id, 1))
+        self._held.put(id, Sent(future, 1))
 
     def _send(self, runs: list[Submission]) -> list[Submission]:
         calls, rows, keys, sent, gone = [], [], [], [], []
         known: dict[Key, Alias] = {}
         for run in runs:
             spec = self._specs[run.id]
-            if spec.wire is not None:
-                self._send_given(run.id, run.submission)
-                continue
             row = self._references(run, spec)
             if row is None:
                 gone.append(run)
                 continue
-            has_cached = spec.cached is not None and row[-1] == spec.cached.key
+            first = self._first_key(run, spec)
+            if first is not None:
+                row.append(first)
             calls.append(
-                pickle_call(self._spec.run, run, spec, references=len(row) - 1, cached=has_cached)
+                pickle_call(
+                    self._spec.run, run, spec, references=len(row) - 1, cached=first is not None
+                )
             )
             # What many stand behind is one object in a message.
             rows.append([known.get(key) or known.setdefault(key, Alias(key)) for key in row])
@@ -140,9 +159,9 @@ class Sender:
         )
         for run, spec, future in zip(runs, specs, futures, strict=True):
             is_foreign = spec.foreign is not None
-            self._held.put(
-                run.id, Sent(future, run.submission, run.upstream_ids, is_foreign=is_foreign)
-            )
+            cached = self._cached.get(run.id)
+            sent = Sent(future, run.submission, run.upstream_ids, cached, is_foreign=is_foreign)
+            self._held.put(run.id, sent)
 
     def _key(self, id: TaskRunId, submission: int) -> Key:
         name = self._names.get(id)
@@ -163,10 +182,15 @@ class Sender:
             for id, value in zip(run.upstream_ids, run.upstream, strict=True)
             if isinstance(value, int)
         ]
-        # A cached result that is gone is no reason not to run.
-        if spec.cached is not None and spec.cached.status not in BAD:
-            row.append(spec.cached.key)
         return row
+
+    def _first_key(self, run: Submission, spec: RunSpec) -> Key | None:
+        """Return the key of what a run begins with, where that does not travel with it."""
+        if isinstance(spec.cached, Constant):
+            return self._shared.key_for(spec.cached, run.id)
+        cached = self._cached.get(run.id)
+        # A cached result that is gone is no reason not to run.
+        return None if cached is None or cached.status in BAD else cast(Key, cached.key)
 
     def _upstream_key(self, id: TaskRunId, submission: int) -> Key:
         sent = self._held.get(id)

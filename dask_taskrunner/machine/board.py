@@ -80,11 +80,10 @@ class Board:
 
     def finish(self, record: TaskRunRecord) -> None:
         """Put a run that is final into its last phase: what it read may be let go."""
-        self.move(record, "finished")
-        if record.plan.settles:
+        if record.plan.settles and record.phase != "finished":
             self._settled.append(record.id)
-        if self.plan.is_open:
-            self.loose.append(record)
+        self.move(record, "finished")
+        self.loosen(record)
         for id in record.plan.upstream:
             self.release_if_unneeded(self.records[id])
         self.release_if_unneeded(record)
@@ -156,10 +155,7 @@ class Board:
         if record.future:
             record.future = False
             self._released.append(record.id)
-
-    def release_late(self, id: TaskRunId) -> None:
-        """Release a future that came when nobody waited for it any more."""
-        self._released.append(id)
+            self.loosen(record)
 
     def release_if_unneeded(self, record: TaskRunRecord) -> None:
         """Release a finished run's future as soon as nobody can need it, and not earlier.
@@ -172,6 +168,11 @@ class Board:
         assert record.header is not None
         if record.header.is_complete or not (record.failed_readers or record.holders):
             self.let_go(record)
+
+    def loosen(self, record: TaskRunRecord) -> None:
+        """Have it looked at whether an open plan still needs a run, and what is upstream of it."""
+        if self.plan.is_open:
+            self.loose.append(record)
 
     def take_released(self) -> tuple[TaskRunId, ...]:
         """Return the runs whose futures were let go since the last call."""

@@ -85,8 +85,9 @@ def clock(at: float) -> str:
 
 def broken(board: Board) -> list[str]:
     """Return what contradicts the rules of the machine; empty where all is well."""
-    found = [text for record in board.records.values() for text in _broken_record(board, record)]
     records = board.records.values()
+    checks = (_broken_counters, _broken_phase, _broken_role, _broken_leftover)
+    found = [text for record in records for check in checks for text in check(board, record)]
     if board.active != sum(record.phase in ACTIVE for record in records):
         found.append("the count of active runs disagrees with the records")
     shown: dict[str, Counter[str]] = defaultdict(Counter)
@@ -97,26 +98,38 @@ def broken(board: Board) -> list[str]:
     return found
 
 
-def _broken_record(board: Board, record: TaskRunRecord) -> Iterator[str]:
-    slug = record.plan.slug
-    # A run of an open plan is forgotten when nobody will ask for it again.
-    upstream = [board.records[id] for id in record.plan.upstream if id in board.records]
-    downstream = [board.records[id] for id in record.downstream]
+def _sources(board: Board, record: TaskRunRecord) -> list[TaskRunRecord]:
+    """Return the upstream runs that still count this one among their readers."""
+    # What is never sent again has left an open plan's lists, and what it read may be forgotten.
+    sources = [board.records[id] for id in record.plan.upstream if id in board.records]
+    return [source for source in sources if record.id in source.downstream]
+
+
+def _broken_counters(board: Board, record: TaskRunRecord) -> Iterator[str]:
+    slug, upstream = record.plan.slug, _sources(board, record)
+    readers = [board.records[id] for id in record.downstream if id in board.records]
+    if len(readers) < len(record.downstream):
+        yield f"{slug} has a reader that was forgotten"
     counted = (
         record.unopened_upstream,
         record.unfinished_upstream,
         record.unfinished_readers,
         record.failed_readers,
     )
-    unfinished = sum(source.phase != "finished" for source in upstream)
     if counted != (
         sum(source.phase not in OPEN for source in upstream),
-        unfinished,
-        sum(reader.phase != "finished" for reader in downstream),
-        sum(reader.header is not None and holds_inputs(reader.header) for reader in downstream)
+        sum(source.phase != "finished" for source in upstream),
+        sum(reader.phase != "finished" for reader in readers),
+        sum(reader.header is not None and holds_inputs(reader.header) for reader in readers)
         * (not board.plan.is_open),
     ):
         yield f"{slug}: its counters disagree with the runs around it"
+    if record.holders < 0:
+        yield f"the result of {slug} was dropped more often than it was held"
+
+
+def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
+    slug, upstream = record.plan.slug, _sources(board, record)
     if record.phase == "finished" and record.header is None:
         yield f"{slug} is finished without a state"
     if record.future and record.phase not in ("submitted", "finished"):
@@ -127,7 +140,35 @@ def _broken_record(board: Board, record: TaskRunRecord) -> Iterator[str]:
         for source in upstream:
             if source.phase not in OPEN or source.is_gone:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
-    if board.has_begun and record.phase == "waiting" and not unfinished:
+    finished = all(source.phase == "finished" for source in upstream)
+    if board.has_begun and record.phase == "waiting" and finished:
         yield f"{slug} waits, and nothing will wake it"
     if not board.will_move(record):
         yield f"{slug} is {record.phase}, and nothing will wake it"
+
+
+def _broken_role(board: Board, record: TaskRunRecord) -> Iterator[str]:
+    slug, role, phase = record.plan.slug, record.plan.role, record.phase
+    if phase == "foreign" and (role != "foreign" or record.header is not None):
+        yield f"{slug} is foreign, and it is this run's own or has ended"
+    if not board.has_begun or role == "run":
+        return
+    if phase in ("waiting", "queued", "submitted", "delayed"):
+        yield f"{slug} is {phase}, and it is not run here"
+    if role == "outside" and (phase != "paused" or record.header is not None):
+        yield f"{slug} is not part of this run, and it was touched"
+    if role == "given" and record.header is None:
+        yield f"{slug} was given a state, and has none"
+
+
+def _broken_leftover(board: Board, record: TaskRunRecord) -> Iterator[str]:
+    """Only an open plan takes runs out of the lists, and then it leaves none behind."""
+    slug, upstream = record.plan.slug, _sources(board, record)
+    if len(upstream) < len(record.plan.upstream) and record.may_be_sent:
+        yield f"{slug} may be sent again, and what is upstream of it does not know it"
+    if not board.plan.is_open:
+        return
+    if upstream and not record.needs_upstream:
+        yield f"{slug} reads nothing any more, and still holds what is upstream of it"
+    if record.is_unneeded:
+        yield f"{slug} has finished, nobody asks for it, and it was not forgotten"

@@ -15,8 +15,10 @@ from dask_taskrunner.machine.records import PlannedRun
 #: How a future ended that brought no state. ``killed``: its workers died under this very key.
 #: ``upstream``: the error is another task's. ``lost``: Dask forgot what it needed. ``cancelled``:
 #: somebody else cancelled it. ``raised``: what is not a task of ours raised, as its own code does.
-#: ``error``: anything else.
-LossKind: TypeAlias = Literal["killed", "upstream", "lost", "cancelled", "raised", "error"]
+#: ``cached``: what it was to begin with is gone; it may begin without. ``error``: anything else.
+LossKind: TypeAlias = Literal[
+    "killed", "upstream", "lost", "cancelled", "raised", "cached", "error"
+]
 
 
 class RunStarted(NamedTuple):
@@ -140,6 +142,8 @@ class ForeignEnded(NamedTuple):
     id: TaskRunId
     #: None where that run ended without it.
     header: Header | None
+    #: What has the result on the cluster, where the header has not; of no meaning here.
+    future: Any = None
 
 
 class ResultsWanted(NamedTuple):

@@ -52,7 +52,7 @@ class Growth:
 
     def _add(self, run: PlannedRun) -> TaskRunRecord:
         board = self._board
-        record = TaskRunRecord(run, int(run.is_held))
+        record = TaskRunRecord(run, int(run.is_held or self._desk.plan.keeps(run.id)))
         record.unopened_upstream = record.unfinished_upstream = 0
         for id in run.upstream:
             source = board.records[id]
@@ -79,18 +79,25 @@ class Growth:
         given, role = record.plan.given, record.plan.role
         if role == "foreign":
             self._board.move(record, "foreign")
+        elif role == "outside":
+            self._leave_out(record, given)
         elif given is None:
             return
         elif role == "given":
             self._arrive(record, given)
-        elif role == "outside":
-            record.retry_header = given
-            self._board.move(record, "paused")
         else:
             record.run_number = given.more.get("last_run_number", 0) + 1
             due = given.more.get("scheduled_time")
             if due is not None and due > self._desk.time:
                 self._wait(record, given, due)
+
+    def _leave_out(self, record: TaskRunRecord, given: Header | None) -> None:
+        """Have a run stand still, and show the state that it is given."""
+        before = record.shown
+        record.retry_header = given
+        self._board.move(record, "paused")
+        if record.shown != before:
+            self._board.show(record, before, self._desk.time, given)
 
     def _wait(self, record: TaskRunRecord, given: Header, due: float) -> None:
         """Put a run that is given a time, in epoch seconds, into the hands of the timer."""
@@ -110,8 +117,6 @@ class Growth:
         """Take in the end of a run that belongs to another run."""
         record = self._board.records.get(event.id)
         if record is None or record.phase != "foreign":
-            # It was cancelled meanwhile: nobody will need the future that has come along.
-            self._board.release_late(event.id)
             return
         header = event.header
         if header is None:
@@ -136,29 +141,19 @@ class Growth:
             if record is not None:
                 record.holders -= 1
                 self._board.release_if_unneeded(record)
-                self._board.loose.append(record)
+                self._board.loosen(record)
 
     def tidy(self) -> None:
         """Forget finished runs of an open plan that nobody will speak of again."""
         stack, self._board.loose = self._board.loose, []
         while stack:
             record = stack.pop()
-            if record.phase != "finished" or record.id not in self._board.records:
+            if record.id not in self._board.records:
                 continue
-            unneeded = not record.holders and not record.downstream
-            if unneeded or self._is_settled(record):
+            if record.is_unneeded or not record.needs_upstream:
                 stack += self._detach(record)
-            if unneeded:
+            if record.is_unneeded:
                 self._forget(record)
-
-    @staticmethod
-    def _is_settled(record: TaskRunRecord) -> bool:
-        """Return whether a finished run needs nothing of what is upstream of it any more."""
-        header = record.header
-        assert header is not None
-        # What needs no future is never sent again. But who asks why a trigger failed is told by
-        # the record of the root cause.
-        return not record.future and header.stands_alone and header.state != "TriggerFailed"
 
     def _detach(self, record: TaskRunRecord) -> list[TaskRunRecord]:
         """Take a run out of the lists of those upstream of it, and return these."""
@@ -168,6 +163,8 @@ class Growth:
             if source is not None and record.id in source.downstream:
                 source.drop_reader(record.id)
                 sources.append(source)
+        # What is made again upstream of it is nothing to it any more.
+        record.unopened_upstream = record.unfinished_upstream = 0
         return sources
 
     def _forget(self, record: TaskRunRecord) -> None:

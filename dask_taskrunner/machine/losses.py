@@ -40,6 +40,9 @@ class Losses:
         self._board.withdraw_behind(record, self._desk.time)
         if loss.kind == "upstream":
             self._lost_with_upstream(record, loss)
+        elif loss.kind == "cached":
+            # Nobody's budget: what an earlier run had cached only spares the body.
+            self._send_again(record)
         elif loss.kind == "cancelled":
             self._give_up(record, "Cancelled", f"by another client: {loss.text}")
         elif loss.kind == "raised":
@@ -112,7 +115,8 @@ class Losses:
         record.by_value = self._desk.made(
             record, "Crashed", f"{lost} and could not be made again: {text}"
         )
-        self._board.withdraw(record, self._desk.time)
+        if record.phase != "finished":
+            self._board.withdraw(record, self._desk.time)
         self._board.finish(record)
 
     def worker_removed(self, event: WorkerRemoved) -> None:
@@ -159,26 +163,38 @@ class Losses:
             self._make_again(record, text)
 
     def _make_again(self, record: TaskRunRecord, text: str) -> None:
+        found = self._gone_with(record)
+        lacking = next((again for again in found if again.plan.role != "run"), None)
         record.crashes += 1
-        if record.crashes <= record.plan.max_crash_retries:
-            self._start_over(record)
+        if lacking is not None:
+            # Others' bodies are not ours to run. And with less than it had the first time, this one
+            # might come to something else.
+            slug = lacking.plan.slug
+            self._give_up(record, "Crashed", f"{slug} comes from elsewhere, and is gone: {text}")
+        elif record.crashes <= record.plan.max_crash_retries:
+            self._start_over(found)
         else:
             self._give_up(record, "Crashed", text)
 
-    def _start_over(self, record: TaskRunRecord) -> None:
-        """Send a finished run once more, behind those of its inputs that are gone as well."""
-        board = self._board
+    def _gone_with(self, record: TaskRunRecord) -> list[TaskRunRecord]:
+        """Return a run that is to be made again and those of its inputs that are gone as well."""
+        records = self._board.records
         found, stack = {record.id}, [record]
         while stack:
-            again = stack.pop()
-            board.move(again, "waiting")
-            gone = [id for id in again.plan.upstream if board.records[id].is_gone]
+            gone = [id for id in stack.pop().plan.upstream if records[id].is_gone]
+            stack.extend(records[id] for id in gone if id not in found)
             found.update(gone)
-            stack.extend(board.records[id] for id in gone)
+        return [records[id] for id in sorted(found)]
+
+    def _start_over(self, found: list[TaskRunRecord]) -> None:
+        """Send finished runs once more."""
+        board = self._board
+        for record in found:
+            board.move(record, "waiting")
         # Only now it is known which of them wait for others.
-        for id in sorted(found):
-            if board.is_ready(board.records[id]):
-                board.queue(board.records[id])
+        for record in found:
+            if board.is_ready(record):
+                board.queue(record)
 
     def found_unfinished(self, record: TaskRunRecord, culprit: TaskRunId) -> None:
         """A run ended without running anything, because an upstream run had not finished."""

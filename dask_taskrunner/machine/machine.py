@@ -23,6 +23,7 @@ from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import (
     Command,
     FetchHeader,
+    Finish,
     Forget,
     Release,
     Settled,
@@ -141,18 +142,16 @@ class Machine:
             desk.finish(endings.outcome(self.plan, board.records, desk.time))
         if board.loose:
             self._growth.tidy()
-        released, settled = board.take_released(), board.take_settled()
-        forgotten = self._growth.take_forgotten()
         commands, desk.commands = desk.commands, []
+        first = [Release(ids)] if (ids := board.take_released()) else []
+        last: list[Command] = [Settled(ids)] if (ids := board.take_settled()) else []
+        last += [Forget(ids)] if (ids := self._growth.take_forgotten()) else []
         if was_over:
-            return [Forget(forgotten)] if forgotten else []
-        if released:
-            commands.insert(0, Release(released))
-        if settled:
-            commands.append(Settled(settled))
-        if forgotten:
-            commands.append(Forget(forgotten))
-        return commands
+            # Results that somebody held can still be dropped; nothing else follows the end.
+            return [*first, *last]
+        if commands and isinstance(commands[-1], Finish):
+            last.append(commands.pop())
+        return [*first, *commands, *last]
 
     def _started(self, event: RunStarted) -> None:
         self._desk.wall = event.wall - event.at

@@ -221,6 +221,24 @@ class TaskRunRecord:
             and not self.header.stands_alone
         )
 
+    @property
+    def may_be_sent(self) -> bool:
+        """True where the run has not finished, or its value may have to be made again."""
+        return self.phase != "finished" or self.future or self.is_gone
+
+    @property
+    def needs_upstream(self) -> bool:
+        """True where the records upstream are still of use to this one."""
+        if self.may_be_sent:
+            return True
+        # Who asks why a trigger failed is told by the record of the root cause.
+        return self.header is not None and self.header.state == "TriggerFailed"
+
+    @property
+    def is_unneeded(self) -> bool:
+        """True where the run has finished, and nobody will ask for it."""
+        return self.phase == "finished" and not self.holders and not self.downstream
+
     def is_awaiting(self, submission: int) -> bool:
         """Return whether news of a submission is what is waited for."""
         return self.phase == "submitted" and submission == self.submission
@@ -315,6 +333,7 @@ def make_records(plan: Plan) -> dict[TaskRunId, TaskRunRecord]:
         for upstream in record.plan.upstream:
             downstream[upstream].append(id)
     for id, readers in downstream.items():
-        records[id].downstream = tuple(readers)
+        # Of an open plan the readers come and go.
+        records[id].downstream = dict.fromkeys(readers) if plan.is_open else tuple(readers)
         records[id].unfinished_readers = len(readers)
     return records

@@ -16,13 +16,16 @@ class Stops:
         self._desk = desk
         self._board = desk.board
 
+    def _own(self) -> list[TaskRunRecord]:
+        """Return what is part of this run; the rest stays as it is, however the run ends."""
+        records = self._board.records.values()
+        return [record for record in records if record.plan.role != "outside"]
+
     def cancel_asked(self, event: CancelAsked) -> None:
         """Cancel every unfinished task run in one step; nothing is sent afterwards."""
         if self._desk.final is not None:
             return
-        for record in self._board.records.values():
-            if record.plan.role == "outside":
-                continue
+        for record in self._own():
             if record.header is None:
                 self._cancel(record, event.reason)
             elif record.phase != "finished":
@@ -36,7 +39,7 @@ class Stops:
             return
         for id in event.ids:
             record = self._board.records.get(id)
-            if record is not None and record.header is None:
+            if record is not None and record.header is None and record.plan.role != "outside":
                 self._board.withdraw_behind(record, self._desk.time)
                 self._cancel(record, event.reason)
 
@@ -50,10 +53,11 @@ class Stops:
         if self._desk.final is not None:
             return
         time = self._desk.time
-        for record in self._board.records.values():
+        for record in self._own():
             record.future = False
             if record.header is not None:
                 self._board.move(record, "finished")
+                self._board.loosen(record)
                 continue
             before = record.shown
             text = f"not known: {event.text}; {endings.last_heard(record)}"
@@ -71,7 +75,7 @@ class Stops:
         """
         desk = self._desk
         desk.now = at
-        for record in self._board.records.values():
+        for record in self._own():
             if record.header is None:
                 before = record.shown
                 record.left_running, record.running = record.running, None

@@ -11,10 +11,11 @@ import pickle
 from typing import Any, cast
 
 import cloudpickle
+from dask.sizeof import sizeof
 
 from dask_taskrunner.exceptions import ResultNotSerializable
 from dask_taskrunner.headers import Header, to_state
-from dask_taskrunner.states import Failed, State
+from dask_taskrunner.states import CachedState, Failed, State
 from dask_taskrunner.worker.wire import PROTOCOL, WireState
 
 #: From this size on a pickle is handed to Dask out of band, so that it is not copied once more.
@@ -42,7 +43,19 @@ class Envelope:
         self.state = state
 
     def __sizeof__(self) -> int:
-        return self.header.nbytes + 200
+        cached = self.cached
+        # What a later run is compared with stays here as long as the result.
+        beside = 0 if cached is None else size_of((cached.cached_inputs, cached.cached_parameters))
+        return self.header.nbytes + beside + 200
+
+    @property
+    def cached(self) -> CachedState | None:
+        """What a later run may take instead of running, where this body made it."""
+        # A run that took an earlier result made nothing that is newer.
+        if "cached_until" not in self.header.more or self.header.started is None:
+            return None
+        cached: CachedState | None = getattr(self.state, "cached", None)
+        return cached
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return tuple, (self.to_wire(protocol),)
@@ -69,7 +82,20 @@ class Envelope:
             except Exception as error:  # noqa: BLE001 (whatever a user's __reduce__ raises)
                 text = f"{type(error).__name__}: {error}"
                 header = header._replace(more={**header.more, "not_serializable": text})
-        return (PROTOCOL, pickle.dumps((header.to_wire(), self.slug)), [parts])
+        wire: WireState = (PROTOCOL, pickle.dumps((header.to_wire(), self.slug)), [parts])
+        if self.cached is None:
+            return wire
+        return (*wire, [self._pickle_cached(protocol)])
+
+    def _pickle_cached(self, protocol: int) -> tuple[Any, list[Any]]:
+        assert self.cached is not None
+        fields = self.cached.fields()
+        # It lies beside it already.
+        del fields["cached_result"]
+        try:
+            return pickle_value(fields, protocol)
+        except Exception:  # noqa: BLE001 (inputs that do not pickle: elsewhere it is run again)
+            return b"", []
 
 
 class Opened:
@@ -145,10 +171,11 @@ class Received:
         What Dask hands over.
     """
 
-    __slots__ = ("_parts", "header", "slug", "state")
+    __slots__ = ("_cached", "_parts", "header", "slug", "state")
 
     def __init__(self, source: Envelope | WireState) -> None:
         self._parts: list[Any] | None = None
+        self._cached: list[Any] | None = None
         if isinstance(source, Envelope):
             self.header, self.slug, self.state = source.header, source.slug, source.state
             return
@@ -157,6 +184,8 @@ class Received:
         self.state = to_state(self.header, self.slug)
         if not self.header.is_complete:
             self._parts = source[2]
+        if len(source) > 3:
+            self._cached = source[3]
 
     @classmethod
     def by_value(cls, fields: list[Any], slug: str) -> Received:
@@ -188,11 +217,34 @@ class Received:
         else:
             self.state = self.state.copy_with(result=value)
 
+    def open_cached(self) -> CachedState | None:
+        """Return what may be taken instead of running, or None where nothing may.
+
+        Raises
+        ------
+        ResultNotSerializable
+            As :meth:`open`.
+        """
+        self.open()
+        if self._cached is None:
+            return getattr(self.state, "cached", None)
+        if self._cached[0] == (b"", []):
+            return None
+        return CachedState(cached_result=self.state.result, **open_parts(self._cached))
+
     def _text(self, verb: str, why: str) -> str:
         return (
             f"the result of {self.slug}, a {self.header.kind}, cannot be {verb}: {why}. "
             "Return something that pickles, or keep the two tasks in one."
         )
+
+
+def size_of(value: object) -> int:
+    """Return a value's size as Dask estimates it; 0 where its class gets in the way."""
+    try:
+        return int(sizeof(value))
+    except Exception:  # noqa: BLE001 (a user's `__sizeof__` may do anything)
+        return 0
 
 
 def plain_value(source: Envelope | WireState) -> Any:

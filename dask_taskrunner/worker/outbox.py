@@ -2,12 +2,15 @@
 
 A worker's stream to the scheduler leaves at most every two milliseconds. A header that went at
 once would go alone, just before Dask's own word that the task has finished, and that word would
-have to wait: each link of a chain would take two milliseconds more. So the header follows it.
+have to wait: each link of a chain would take two milliseconds more. So where the worker has more to
+do, headers gather for a while and follow that word. Where it has not, somebody may be waiting for
+this very result: then the header is put beside Dask's word, and both leave in one message.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from dask_taskrunner.worker.wire import HEADERS_MESSAGE
@@ -30,14 +33,30 @@ class Outbox:
         self._waiting: dict[tuple[Worker, str], list[list[Any]]] = {}
         self._lock = threading.Lock()
 
-    def send(self, worker: Worker, topic: str, line: list[Any]) -> None:
-        """Send ``run, header`` soon."""
+    def send(self, worker: Worker, topic: str, line: list[Any], key: Any) -> None:
+        """Send ``run, header`` soon; ``key`` is Dask's, of the task that is about to end."""
         with self._lock:
             lines = self._waiting.setdefault((worker, topic), [])
             lines.append(line)
             is_first = len(lines) == 1
         if is_first:
-            worker.loop.add_callback(worker.loop.call_later, _GATHER, self._flush, worker, topic)
+            worker.loop.add_callback(self._begin, worker, topic, key)
+
+    def _begin(self, worker: Worker, topic: str, key: Any) -> None:
+        """Gather, or wait for Dask's own word; called on the worker's event loop."""
+        state = worker.state
+        if state.ready or len(state.executing) > 1:
+            worker.loop.call_later(_GATHER, self._flush, worker, topic)
+        else:
+            self._follow(worker, topic, key, time.monotonic() + _GATHER)
+
+    def _follow(self, worker: Worker, topic: str, key: Any, latest: float) -> None:
+        """Send as soon as Dask has written its word: in the turn of the loop in which it leaves."""
+        task = worker.state.tasks.get(key)
+        if task is not None and task.state == "executing" and time.monotonic() < latest:
+            worker.loop.add_callback(self._follow, worker, topic, key, latest)
+        else:
+            self._flush(worker, topic)
 
     def _flush(self, worker: Worker, topic: str) -> None:
         """Send what has gathered; called on the worker's event loop."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dask.sizeof import sizeof
 from distributed import Worker, get_worker
 
 from dask_taskrunner.exceptions import MissingResult, ResultNotSerializable
@@ -30,7 +29,7 @@ from dask_taskrunner.run_context import context, no_entries
 from dask_taskrunner.states import Failed, Pending, Retrying, Skipped, State, Success
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
-from dask_taskrunner.worker.envelope import Envelope, Received, open_parts
+from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, size_of
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.placeholders import ConstantPlaceholder, Placeholder
 from dask_taskrunner.worker.reports import START_REPORTS
@@ -75,7 +74,8 @@ def run_task(call: bytes, definition: list[Any], references: tuple[Any, ...]) ->
         opened one in its place.
     references : tuple
         Constants, then the upstream envelopes or their wire forms, in the plan's order, without
-        those that came by value, then the envelope with the cached state.
+        those that came by value, then the envelope of a cached result or a large state to begin
+        with.
     """
     execution = _Execution(Call._make(pickle.loads(call)), definition)
     # Where a task makes room for another one, Dask begins that one in a copy of its context.
@@ -119,19 +119,25 @@ class _Execution:
             self.worker,
             self.flow.definition.topic,
             [self.call.run, header.to_wire()],
+            self.worker.get_current_task(),
         )
         if isinstance(state, Pending):
-            # The inputs that it has cached come again with the next submission.
+            # The inputs that it has cached come again with the next submission. In a copy, for a
+            # cached state that it began with may be another run's as well.
+            state = copy.copy(state)
             state.cached_inputs = None
         return Envelope(header, self.call.slug, state)
 
     def _receive(self, upstream: tuple[Any, ...]) -> list[Received]:
         held = iter(upstream)
         by_value = self.call.by_value
-        return [
+        received = [
             Received.by_value(*by_value[position]) if position in by_value else Received(next(held))
             for position in range(len(by_value) + len(upstream))
         ]
+        for position, slug in self.call.known_as.items():
+            received[position].slug = slug
+        return received
 
     def _run_pipeline(self, arguments: _Arguments, cached: Any, ready: bool) -> State:
         call = self.call
@@ -162,15 +168,22 @@ class _Execution:
         call = self.call
         if call.run_number > 1:
             return Retrying(last_run_number=call.run_number - 1)
+        if isinstance(cached, list):
+            large: State = open_parts(cached)
+            return large
         if cached is not None:
-            state = Received(cached)
-            state.open()
-            if isinstance(state.state, Success) and state.state.cached is not None:
-                return state.state.cached
+            return self._of_earlier_run(cached) or Pending()
         if call.initial is not None:
             initial: State = pickle.loads(call.initial)
             return initial
         return Pending()
+
+    @staticmethod
+    def _of_earlier_run(source: Any) -> State | None:
+        try:
+            return Received(source).open_cached()
+        except Exception:  # noqa: BLE001 (what cannot be opened here is no reason not to run)
+            return None
 
     def _task(self) -> Any:
         """Return this execution's own copy of the task, with its clock around the body."""
@@ -237,7 +250,7 @@ class _Execution:
             # A skip without a result has none, which is not the same as None.
             if result is not None or not isinstance(state, Skipped):
                 small = small_result(result)
-                kind, nbytes = type(result).__name__, len(small) if small else _size_of(result)
+                kind, nbytes = type(result).__name__, len(small) if small else size_of(result)
         more = describe(state, self.name)
         if self.error is not None and not isinstance(state, Failed):
             more = {**more, "error": shorten_message(self.error)}
@@ -248,14 +261,6 @@ class _Execution:
             shorten_message(state.message), self.worker.address, call.run_number, self.started,
             self.seconds, state.at, kind, nbytes, small, more or NOTHING_MORE,
         )  # fmt: skip
-
-
-def _size_of(result: object) -> int:
-    """Return a result's size as Dask estimates it; 0 where its class gets in the way."""
-    try:
-        return int(sizeof(result))
-    except Exception:  # noqa: BLE001 (a user's `__sizeof__` may do anything)
-        return 0
 
 
 def _open_flow(definition: list[Any]) -> _OpenFlow:

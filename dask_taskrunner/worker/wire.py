@@ -17,7 +17,9 @@ BEGAN_MESSAGE: Final = "dtr1-began"
 
 #: A state and its value: the mark, ``pickle((list(header), slug))``, and a list of one pair
 #: ``(pickle of the value, its buffers)``. In a list, because who opens it puts the value there.
-WireState: TypeAlias = tuple[str, bytes, list[Any]]
+#: Where a later run may take the value instead of running, one more such list, of what that run is
+#: compared with.
+WireState: TypeAlias = tuple[str, bytes, list[Any]] | tuple[str, bytes, list[Any], list[Any]]
 
 #: Up to so many references are arguments of their own; more are one list, which costs Dask more.
 NARROW: Final = 4
@@ -40,7 +42,8 @@ class Call(NamedTuple):
     arguments: bytes
     #: Upstream states that no future holds: position -> (list(header), slug).
     by_value: Mapping[int, tuple[list[Any], str]]
-    #: How many references come along: constants, upstream runs, and the cached state if there is.
+    #: How many references come along: constants, upstream runs, and what it begins with, if that
+    #: is a result that another run has cached, or a large state.
     references: int = 0
     #: How many of them, the first ones, are constants.
     constants: int = 0
@@ -50,6 +53,8 @@ class Call(NamedTuple):
     ignores_trigger: bool = False
     #: ``pickle`` of the state that the run begins with; None for what its run number says.
     initial: bytes | None = None
+    #: What upstream runs are called here, whose states another flow run made: position -> slug.
+    known_as: Mapping[int, str] = {}
 
 
 class FlowDefinition(NamedTuple):

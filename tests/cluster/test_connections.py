@@ -23,7 +23,6 @@ from dask_taskrunner import (
     ParameterError,
     ResultReleased,
     RunnerClosed,
-    TaskRunnerWarning,
     UnpicklableArgument,
     states,
     task,
@@ -340,7 +339,9 @@ def test_a_run_of_a_flow_that_lacks_a_parameter_starts_no_cluster(nothing_stays,
         flow.run()
 
 
-def test_cache_for_on_a_cluster_that_ends_with_the_runner_is_a_warning(nothing_stays):
+def test_cache_for_works_on_a_cluster_that_ends_with_the_runner_while_there_is_one(nothing_stays):
+    """There is no warning: this runner has next runs."""
+
     @task(cache_for=timedelta(seconds=60))
     def cached():
         return 1
@@ -348,6 +349,5 @@ def test_cache_for_on_a_cluster_that_ends_with_the_runner_is_a_warning(nothing_s
     with Flow("cached") as flow:
         cached()
     with DaskTaskRunner(cluster_kwargs=THREADS) as runner:
-        with pytest.warns(TaskRunnerWarning, match="cache_for has no effect here") as caught:
-            runner.run(flow)
-        assert caught[0].filename == __file__
+        runner.run(flow)
+        assert runner.run(flow)["cached"].state.message == "cached result"

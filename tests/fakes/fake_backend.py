@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from dask_taskrunner import Flow, FlowRun
@@ -32,9 +33,11 @@ from dask_taskrunner.machine.events import (
     ValueLost,
     WorkerRemoved,
 )
+from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.worker import run_task as worker_side
 from dask_taskrunner.worker.envelope import Envelope, open_result, plain_value, wire_of
 from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, NARROW, WireState
+from fakes.gates import eventually
 
 Post = Callable[[Event], None]
 
@@ -46,6 +49,11 @@ class FakeWorker:
         self.address = address
         self._backend = backend
         self.loop = self
+        # It is never busy, and says itself when a task has ended.
+        self.state = SimpleNamespace(ready=(), executing=(), tasks={})
+
+    def get_current_task(self) -> None:
+        return None
 
     def log_event(self, topic: str, message: list[Any]) -> None:
         # What goes through Dask is msgpack's afterwards: no tuples.
@@ -71,10 +79,26 @@ class FakeTask:
 
 
 class FakeFuture:
-    """What this cluster calls a future: it has its value at once."""
+    """What this cluster calls a future: it has its value at once, or is that of a submission."""
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, value: Any, task: FakeTask | None = None, home: Any = None) -> None:
+        self._value = value
+        self.task = task
+        #: The backend that made it.
+        self.home = home
+
+    @property
+    def value(self) -> Any:
+        task = self.task
+        if task is None:
+            return self._value
+        # A header comes before its future is finished.
+        eventually(lambda: task.value is not None or self.is_gone)
+        return task.value
+
+    @property
+    def is_gone(self) -> bool:
+        return self.task is not None and self.task.life == "lost"
 
 
 class FakeBackend:
@@ -92,6 +116,8 @@ class FakeBackend:
         self.channels: dict[str, FakeChannel] = {}
         #: A run whose headers are swallowed must be asked for them.
         self.is_silent = False
+        #: What was asked to be called, and in how many seconds.
+        self.timers: list[tuple[float, Callable[[], None]]] = []
         self._free = list(self.workers)
         self._here = threading.local()
 
@@ -114,6 +140,14 @@ class FakeBackend:
     def open_run(self, spec: FlowSpec, post: Post) -> FakeChannel:
         channel = self.channels[spec.run] = FakeChannel(self, spec, post)
         return channel
+
+    def share(self, future: FakeFuture) -> FakeFuture | None:
+        if future.home is not self or future.is_gone:
+            return None
+        return FakeFuture(None, future.task, self)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.timers.append((seconds, call))
 
     def close(self) -> None:
         for channel in list(self.channels.values()):
@@ -138,7 +172,7 @@ class FakeChannel:
         self._backend = backend
         self._spec = spec
         self._post = post
-        self._specs = dict(spec.runs)
+        self._specs: dict[TaskRunId, RunSpec] = {}
         self._context = pickle.dumps(dict(spec.context))
         #: What several runs share, as it lies on the cluster, and who needs it still.
         self.shared: dict[Shared, list[Any]] = {}
@@ -152,6 +186,7 @@ class FakeChannel:
         self.is_finished = False
         #: Raised by the next call of a method, by its name.
         self.errors: dict[str, Exception] = {}
+        self.add(spec.runs)
 
     # -- the protocol ---------------------------------------------------------------------
 
@@ -177,7 +212,9 @@ class FakeChannel:
     def share(self, id: TaskRunId) -> FakeFuture | None:
         with self._changed:
             task = self._task(id)
-            return None if task is None or task.value is None else FakeFuture(task.value)
+            if task is None or task.life == "lost":
+                return None
+            return FakeFuture(None, task, self._backend)
 
     def value_future(self, id: TaskRunId, header: Header) -> FakeFuture:
         source = self.share(id)
@@ -201,7 +238,8 @@ class FakeChannel:
 
     def _needs(self, id: TaskRunId) -> tuple[Shared, ...]:
         spec = self._specs[id]
-        return (spec.code, *spec.constants)
+        large = (spec.cached,) if isinstance(spec.cached, Constant) else ()
+        return (spec.code, *spec.constants, *large)
 
     def submit(self, runs: Sequence[Submission]) -> None:
         self._may_fail("submit")
@@ -330,7 +368,7 @@ class FakeChannel:
             task.worker = self._backend.worker_here
             definition, row = self._references(task)
             spec = self._specs[task.run.id]
-            cached = spec.cached is not None
+            cached = self._begins_with(spec) is not None
             call = pickle_call(self._spec.run, task.run, spec, references=len(row), cached=cached)
         value = worker_side.run_task(call, definition, row if len(row) <= NARROW else (list(row),))
         with self._changed:
@@ -353,9 +391,15 @@ class FakeChannel:
         if spec.foreign is not None:
             return self.shared[spec.code], (spec.foreign.value,)
         row += [_handed_to(task.worker, source) for source in self._upstream(task.run)]
-        if spec.cached is not None:
-            row.append(spec.cached.value)
+        if (first := self._begins_with(spec)) is not None:
+            row.append(first)
         return self.shared[spec.code], tuple(row)
+
+    def _begins_with(self, spec: RunSpec) -> Any:
+        """Return what a run begins with, where that does not travel with it."""
+        if isinstance(spec.cached, Constant):
+            return self.shared[spec.cached]
+        return None if spec.cached is None or spec.cached.is_gone else _wire(spec.cached.value)
 
     def _content(self, shared: Shared) -> Any:
         if isinstance(shared, Constant):
@@ -411,5 +455,6 @@ def launched(backend: FakeBackend, flow: Flow, **options: Any) -> FlowRun:
         "task_defaults": {},
         "max_constant_bytes": 1_000_000_000,
         "check": lambda plan: None,
+        "cache": ResultCache(backend),
     }
     return launch(flow, backend, **(defaults | options))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
 from dask_taskrunner.headers import Header
 from dask_taskrunner.machine.commands import (
     CallHook,
     Command,
+    Forget,
     Note,
     Release,
+    Settled,
     Submission,
     SubmitMany,
 )
@@ -20,7 +23,14 @@ from dask_taskrunner.machine.events import (
     CancelAsked,
     ClusterLost,
     Event,
+    ForeignEnded,
+    HistoryRead,
     Loss,
+    NoMoreRuns,
+    ResultsDropped,
+    ResultsWanted,
+    RunsAdded,
+    RunsCancelled,
     RunStarted,
     TaskRunEnded,
     TaskRunLost,
@@ -32,7 +42,7 @@ from dask_taskrunner.machine.events import (
 from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.machine.records import Plan, TaskRunRecord
 from fakes.model_states import header_of
-from fakes.random_flows import make_plan
+from fakes.random_flows import make_plan, make_runs
 
 #: The wall clock when the story's own clock shows 0.
 WALL = 1_700_000_000.0
@@ -41,7 +51,7 @@ WALL = 1_700_000_000.0
 class Story:
     """Task runs are called by their numbers; time passes only where the story says so."""
 
-    def __init__(self, upstream: dict[int, tuple[int, ...]] | Plan, **options: object) -> None:
+    def __init__(self, upstream: dict[int, tuple[int, ...]] | Plan, **options: Any) -> None:
         self.plan = upstream if isinstance(upstream, Plan) else make_plan(upstream, **options)
         self.machine = Machine(self.plan)
         self.now = 0.0
@@ -109,9 +119,10 @@ class Story:
         text: str = "why",
         starts: int = 1,
         culprit: int | None = None,
+        **more: object,
     ) -> list[Command]:
         at_fault = None if culprit is None else (culprit, -1)
-        loss = Loss(kind, text, worker, starts, at_fault)  # type: ignore[arg-type]
+        loss = Loss(kind, text, worker, starts, at_fault, more)  # type: ignore[arg-type]
         submission = submission or self.record(n).submission
         return self.tell(TaskRunLost(self.now, (n, -1), submission, loss))
 
@@ -151,20 +162,48 @@ class Story:
     def loses_cluster(self) -> list[Command]:
         return self.tell(ClusterLost(self.now, "no answer"))
 
+    # -- a plan that grows ----------------------------------------------------------------
+
+    def adds(self, upstream: dict[int, tuple[int, ...]], **options: Any) -> list[Command]:
+        return self.tell(RunsAdded(self.now, make_runs(upstream, **options)))
+
+    def is_complete(self) -> list[Command]:
+        return self.tell(NoMoreRuns(self.now))
+
+    def ends_elsewhere(self, n: int, header: Header | None) -> list[Command]:
+        return self.tell(ForeignEnded(self.now, (n, -1), header))
+
+    def wants(self, *runs: int) -> list[Command]:
+        return self.tell(ResultsWanted(self.now, tuple((n, -1) for n in runs)))
+
+    def drops(self, *runs: int) -> list[Command]:
+        return self.tell(ResultsDropped(self.now, tuple((n, -1) for n in runs)))
+
+    def cancels(self, *runs: int, reason: str = "not needed") -> list[Command]:
+        return self.tell(RunsCancelled(self.now, tuple((n, -1) for n in runs), reason))
+
+    def reads_history(self) -> list[Command]:
+        return self.tell(HistoryRead(self.now))
+
     # -- looking --------------------------------------------------------------------------
 
     def record(self, n: int) -> TaskRunRecord:
         return self.machine.records[n, -1]
 
     def phases(self) -> str:
-        """Return the first letter of each run's phase: w q s d p f."""
-        return "".join(record.phase[0] for record in self.machine.records.values())
+        """Return the first letter of each run's phase: w q s d p f, and F for a foreign one."""
+        phases = [record.phase for record in self.machine.records.values()]
+        return "".join("F" if phase == "foreign" else phase[0] for phase in phases)
 
     def states(self) -> list[str]:
         return [record.shown for record in self.machine.records.values()]
 
     def held(self) -> set[int]:
         return {id[0] for id, record in self.machine.records.items() if record.future}
+
+    def left(self) -> list[int]:
+        """Return the runs that are not forgotten."""
+        return [id[0] for id in self.machine.records]
 
     def outcomes(self, n: int) -> list[str]:
         return [attempt.outcome for attempt in self.record(n).attempts()]
@@ -176,6 +215,16 @@ class Story:
     def final(self) -> tuple[str, str | None] | None:
         header = self.machine.final
         return None if header is None else (header.state, header.message)
+
+
+def known(n: int, state: str = "Success", *, big: bool = False, **more: object) -> Header:
+    """Return a state that a run had before the story, or has from somebody else."""
+    has_value = state == "Success"
+    return header_of(
+        Submission((n, -1), 1, 1, 1, (), ()), state, execution=9_000_000 + n, worker="w0", at=WALL,
+        kind=("DataFrame" if big else "int") if has_value else "",
+        small=pickle.dumps(n) if has_value and not big else None, more=more,
+    )  # fmt: skip
 
 
 def sent(commands: Sequence[Command]) -> list[tuple[int, int]]:
@@ -190,6 +239,14 @@ def sent(commands: Sequence[Command]) -> list[tuple[int, int]]:
 
 def released(commands: Sequence[Command]) -> list[int]:
     return sorted(id[0] for c in commands if isinstance(c, Release) for id in c.ids)
+
+
+def settled(commands: Sequence[Command]) -> list[int]:
+    return sorted(id[0] for c in commands if isinstance(c, Settled) for id in c.ids)
+
+
+def forgotten(commands: Sequence[Command]) -> list[int]:
+    return sorted(id[0] for c in commands if isinstance(c, Forget) for id in c.ids)
 
 
 def notes(commands: Sequence[Command]) -> list[str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import (
     Command,
     FetchHeader,
     Finish,
+    Forget,
     Release,
     Submission,
     SubmitMany,
@@ -46,6 +47,8 @@ class ModelCluster(ModelDask):
 
     news: list[Event] = field(default_factory=list)
     log: list[tuple[Event, list[Command]]] = field(default_factory=list)
+    #: Commands that may follow the end.
+    FOLLOWS_THE_END: ClassVar[tuple[type, ...]] = ()
     #: Whether to look at everything after each event.
     checks: bool = True
 
@@ -65,12 +68,15 @@ class ModelCluster(ModelDask):
         was_over = self._finish is not None
         commands = self.machine.handle(event)
         self.log.append((event, commands))
-        assert not (was_over and commands), f"commands after the end: {commands}"
+        late = [c for c in commands if not isinstance(c, self.FOLLOWS_THE_END)]
+        assert not (was_over and late), f"commands after the end: {late}"
         for position, command in enumerate(commands):
             if isinstance(command, SubmitMany):
                 self._submit(command.runs)
             elif isinstance(command, Release):
                 self._release(command.ids)
+            elif isinstance(command, Forget):
+                self._forget(command.ids)
             elif isinstance(command, FetchHeader):
                 self._fetch(command)
             elif isinstance(command, Finish):
@@ -98,6 +104,12 @@ class ModelCluster(ModelDask):
         for id in ids:
             assert id in self.held, f"{id} was released, and is not held"
             del self.held[id]
+
+    def _forget(self, ids: Sequence[TaskRunId]) -> None:
+        assert self.plan.is_open, "a flow run forgets nothing"
+        for id in ids:
+            assert id not in self.held, f"{id} was forgotten, and is held"
+            assert id not in self.machine.records, f"{id} was forgotten, and is there"
 
     def _fetch(self, command: FetchHeader) -> None:
         task = self._held_task(command.id)

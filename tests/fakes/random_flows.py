@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
-from dask_taskrunner.headers import TaskRunId
-from dask_taskrunner.machine.records import Plan, PlannedRun
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.records import Plan, PlannedRun, Role
 from fakes.model_cluster import ModelCluster, Move
 from fakes.model_states import Script
 
 #: So many steps without an end are a hang.
 PATIENCE = 5000
+NO_ROLES: Mapping[int, Role] = MappingProxyType({})
+NOTHING_GIVEN: Mapping[int, Header] = MappingProxyType({})
 
 
-def make_plan(
-    upstream: dict[int, tuple[int, ...]],
+def make_runs(
+    upstream: Mapping[int, tuple[int, ...]],
     *,
-    reference: set[int] | None = None,
-    kept: set[int] | None = frozenset(),  # type: ignore[assignment]
     max_crash_retries: int = 2,
     handlers: bool = False,
-) -> Plan:
-    """Return a plan from position -> positions upstream; the terminal runs are the reference."""
-    runs = tuple(
+    settles: Collection[int] = (),
+    roles: Mapping[int, Role] = NO_ROLES,
+    given: Mapping[int, Header] = NOTHING_GIVEN,
+) -> tuple[PlannedRun, ...]:
+    """Return runs from position -> positions upstream."""
+    return tuple(
         PlannedRun(
             id=(n, -1),
             name=f"task{n % 3}",
@@ -32,13 +37,29 @@ def make_plan(
             upstream=tuple((u, -1) for u in sorted(sources)),
             max_crash_retries=max_crash_retries,
             has_handlers=handlers,
+            settles=n in settles,
+            role=roles.get(n, "run"),
+            given=given.get(n),
         )
         for n, sources in sorted(upstream.items())
     )
+
+
+def make_plan(
+    upstream: Mapping[int, tuple[int, ...]],
+    *,
+    reference: set[int] | None = None,
+    kept: set[int] | None = frozenset(),  # type: ignore[assignment]
+    handlers: bool = False,
+    is_open: bool = False,
+    **options: Any,
+) -> Plan:
+    """Return a plan of such runs; the terminal ones are the reference, of an open plan none."""
+    runs = make_runs(upstream, handlers=handlers, **options)
     inner = {u for sources in upstream.values() for u in sources}
-    chosen = set(upstream) - inner if reference is None else reference
+    chosen = set(upstream) - inner if reference is None and not is_open else reference or set()
     wanted = None if kept is None else frozenset((n, -1) for n in kept)
-    return Plan(runs, frozenset((n, -1) for n in chosen), wanted, handlers)
+    return Plan(runs, frozenset((n, -1) for n in chosen), wanted, handlers, is_open)
 
 
 def random_plan(rng: random.Random, *, max_crash_retries: int) -> Plan:

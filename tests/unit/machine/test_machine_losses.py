@@ -265,3 +265,13 @@ def test_the_same_header_twice_is_news_once() -> None:
     for header in (first, first, other, first, other):
         story.hears(header)
     assert story.outcomes(0) == ["success", "re-executed"]
+
+
+def test_what_an_earlier_run_had_cached_may_go_at_nobodys_cost() -> None:
+    """It only spares the body: the run goes out once more, without it."""
+    story = Story(CHAIN, max_crash_retries=0)
+    story.starts()
+    assert released(story.loses(0, "cached")) == [0, 1, 2]
+    assert sent(story.wakes()) == [(0, 2), (1, 2), (2, 2)]
+    assert story.record(0).crashes == 0
+    assert story.outcomes(0) == []

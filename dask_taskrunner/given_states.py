@@ -1,0 +1,210 @@
+"""What a user gives as the state of a task run: as a header, and where its result is.
+
+It knows no flow; which task runs are run at all is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import cloudpickle
+
+from dask_taskrunner.backend import Constant
+from dask_taskrunner.exceptions import (
+    OptionError,
+    ResultReleased,
+    UnpicklableArgument,
+)
+from dask_taskrunner.exceptions import (
+    describe as describe_error,
+)
+from dask_taskrunner.headers import (
+    NOTHING_MORE,
+    Header,
+    TaskRunId,
+    describe,
+    shorten_message,
+    small_result,
+    standing_alone,
+    state_name,
+)
+from dask_taskrunner.packing import LARGE, Packer
+from dask_taskrunner.states import CachedState, Elsewhere, Mapped, Skipped, State, Success
+from dask_taskrunner.worker.envelope import pickle_value, size_of
+from dask_taskrunner.worker.wire import PROTOCOL
+
+#: Makes one more future of a future; None where it is gone, or another client's.
+Share: TypeAlias = Callable[[Any], Any]
+
+
+class Source(Protocol):
+    """Finds the result that a header of an earlier run stands for."""
+
+    @property
+    def header(self) -> Header:
+        """The header."""
+
+    def share(self) -> Any:
+        """Return one more future of the state, or None where it is gone."""
+
+
+class Given(NamedTuple):
+    """The state that a task run is given.
+
+    Attributes
+    ----------
+    slug : str
+        The task run's.
+    state : State
+        What the user passed.
+    """
+
+    slug: str
+    state: State
+
+    @property
+    def is_finished(self) -> bool:
+        """True where the task is not to be run."""
+        return self.state.is_finished()
+
+    @property
+    def value(self) -> Any:
+        """The result as it is stored: it may be an `Elsewhere`."""
+        return self.state.fields()["result"]
+
+    @property
+    def source(self) -> Source | None:
+        """What finds a result that is not here; None where nothing does."""
+        value = self.value
+        source: Source | None = value.source if isinstance(value, Elsewhere) else None
+        return source
+
+    def header(self, id: TaskRunId) -> Header:
+        """Return the state as the header of a task run of this flow run."""
+        message = shorten_message(self.state.message)
+        if self.source is not None:
+            known = self.source.header
+            return known._replace(n=id[0], map_index=id[1], submission=1, message=message)
+        kind, nbytes, small = self._result()
+        more = dict(describe(self.state))
+        # A delay runs from the end of an attempt, and that one was another run's.
+        more.pop("delay", None)
+        header = Header(
+            *id, 1, 0, state_name(self.state), message, "", 1, None, None, self.state.at, kind,
+            nbytes, small, more or NOTHING_MORE,
+        )  # fmt: skip
+        return standing_alone(header) if self.state.is_failed() else header
+
+    def _result(self) -> tuple[str, int, bytes | None]:
+        """Return the kind and the size of the result, and its pickle where it is small."""
+        value = self.value
+        if isinstance(value, Elsewhere):
+            return "result", 0, None
+        # A skip without a result has none, which is not the same as None.
+        if not isinstance(self.state, Success) or (
+            value is None and isinstance(self.state, Skipped)
+        ):
+            return "", 0, None
+        small = small_result(value)
+        return type(value).__name__, len(small) if small else size_of(value), small
+
+    def share(self, share: Share) -> Any:
+        """Return a future of the state, which an earlier run's header stands for.
+
+        Raises
+        ------
+        ResultReleased
+            There is none that this run could use.
+        """
+        future = None if self.source is None else self.source.share()
+        shared = None if future is None else share(future)
+        if shared is None:
+            raise ResultReleased(self._why_gone(future))
+        return shared
+
+    def _why_gone(self, future: Any) -> str:
+        slug = self.slug
+        text = f"the state given for {slug!r} is a header, and its result "
+        if self.source is None:
+            text += "stayed behind when the state was pickled or copied"
+        elif future is None:
+            text += (
+                "is not held on the cluster any more; keep it with "
+                f"return_tasks=[{slug!r}] while the earlier FlowRun and its runner live"
+            )
+        else:
+            text += "is lost, or belongs to another Dask client than this run's"
+        return (
+            f"{text}. Run it again: leave {slug!r} out of task_states; or pass the value: "
+            f"task_states={{{slug!r}: Success(result=...)}}"
+        )
+
+    def wire(self, header: Header, packer: Packer) -> tuple[Any, ...]:
+        """Return the state with its value, as it travels.
+
+        Raises
+        ------
+        UnpicklableArgument, LargeArgument
+            It cannot be sent.
+        """
+        # Copied: from now on the value may be changed.
+        data, buffers = self._pickled(lambda: pickle_value(self.value, 4))
+        size = len(data) + sum(map(len, buffers))
+        packer.weigh(f"task_states[{self.slug!r}]", self.value, size, self.slug, "task_states")
+        stamp = cloudpickle.dumps((header.to_wire(), self.slug))
+        return (PROTOCOL, stamp, [(data, buffers)])
+
+    def to_begin_with(self, packer: Packer) -> bytes | Constant | None:
+        """Return what travels of a state that goes to the first attempt; None for nothing.
+
+        Raises
+        ------
+        OptionError
+            It is a cached state without its result.
+        UnpicklableArgument, LargeArgument
+            It cannot be sent.
+        """
+        # Of any other the run number and the time say all, and the client keeps both.
+        if not isinstance(self.state, CachedState):
+            return None
+        if isinstance(self.state.fields()["cached_result"], Elsewhere):
+            raise OptionError(
+                f"task_states[{self.slug!r}]: the cached result is not here; "
+                f"pass CachedState(cached_result=run[{self.slug!r}].result(), ...)"
+            )
+        data: bytes = self._pickled(lambda: cloudpickle.dumps(self.state, protocol=5))
+        packer.weigh(f"task_states[{self.slug!r}]", self.state, len(data), self.slug, "task_states")
+        return data if len(data) <= LARGE else Constant(data)
+
+    def _pickled(self, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except Exception as error:  # Whatever the user's objects raise.
+            raise UnpicklableArgument(
+                f"task_states[{self.slug!r}], {self.state!r}, cannot be pickled: "
+                f"{describe_error(error)}",
+                task=self.slug,
+                argument="task_states",
+            ) from error
+
+
+def check_state(slug: str, state: object) -> State:
+    """Return what is given as a task's state.
+
+    Raises
+    ------
+    OptionError
+        It is none, or one that cannot be given.
+    """
+    if not isinstance(state, State):
+        raise OptionError(
+            f"task_states[{slug!r}] must be a State, such as run[{slug!r}].state of an earlier run "
+            f"or Success(result=...), not {state!r}"
+        )
+    if isinstance(state, Mapped):
+        raise OptionError(
+            f"task_states[{slug!r}] is Mapped: the states of its children cannot be given in this "
+            f"version. Pass the list of results: Success(result=run[{slug!r}].result())"
+        )
+    return state
