@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import singledispatch
 from inspect import Parameter, Signature
 from typing import Any
@@ -70,10 +71,10 @@ def _(future: TaskRunFuture) -> str:  # type: ignore[type-arg]
 
 @html_of.register
 def _(futures: TaskRunFutures) -> str:  # type: ignore[type-arg]
-    failed = [(future.slug, future.state) for future in futures if future.state.is_failed()]
-    return cards.futures_card(
-        futures.name, futures.counts, [(slug, state.message) for slug, state in failed]
-    )
+    states = [(future.slug, future.state) for future in futures]
+    counts = Counter(type(state).__name__ for _, state in states)
+    failed = [(slug, state.message) for slug, state in states if state.is_failed()]
+    return cards.futures_card(futures.name, counts, failed)
 
 
 def _try(attempt: Attempt) -> cards.Try:

@@ -78,7 +78,7 @@ def started_kernel(directory, notebook=None):
     """A kernel for a notebook, which is empty where none is given."""
     notebook = notebook or nbformat.v4.new_notebook()
     client = NotebookClient(notebook, timeout=60, kernel_name="python3")
-    with client.setup_kernel(
-        cwd=str(directory), env=environment(PYTHONWARNINGS="error"), stderr=subprocess.DEVNULL
-    ):
+    # ipykernel warns of itself when it is told to end, and would have to be killed.
+    env = environment(PYTHONWARNINGS="error,ignore::PendingDeprecationWarning")
+    with client.setup_kernel(cwd=str(directory), env=env, stderr=subprocess.DEVNULL):
         yield Kernel(client)
