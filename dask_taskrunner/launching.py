@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypeAlias
 
-from dask_taskrunner.backend import Backend, FlowSpec
+from dask_taskrunner.backend import NOTHING_FOREIGN, Backend, FlowSpec, Foreign
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.flow_run import FlowRun
@@ -46,13 +46,13 @@ def launch(
         keep=keep,
         task_defaults=task_defaults,
         packer=Packer(max_constant_bytes),
-        foreign_types=backend.foreign_types,
+        foreign=backend.foreign,
     )
     check(plan)
     run_id = uuid.uuid4().hex[:8]
     run = FlowRun(flow, plan, run_id, run_name or f"{flow.name}-{run_id}", values)
     entries = _context(run, context)
-    parameters = {**values, **plan.large_parameters}
+    parameters = {**values, **plan.stand_ins}
     check_context(entries, parameters)
     entries["parameters"] = parameters
     spec = FlowSpec(run_id, entries, plan.specs)
@@ -73,7 +73,7 @@ def prepare(
     keep: Keep,
     task_defaults: Mapping[str, Any],
     packer: Packer,
-    foreign_types: tuple[type, ...] = (),
+    foreign: Foreign = NOTHING_FOREIGN,
 ) -> tuple[dict[str, Any], FlowPlan]:
     """Return the flow's parameters and its plan: it needs no cluster to find what is wrong."""
     if not isinstance(flow, Flow):
@@ -88,7 +88,7 @@ def prepare(
         keep=keep,
         return_tasks=_wanted(flow, return_tasks),
         packer=packer,
-        foreign_types=foreign_types,
+        foreign=foreign,
     )
     return values, plan
 

@@ -24,6 +24,7 @@ from dask_taskrunner.dask_backend.messages import (
 from dask_taskrunner.dask_backend.shared import SharedFutures
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Submission
+from dask_taskrunner.packing import pickle_whole
 
 
 class Sender:
@@ -58,7 +59,7 @@ class Sender:
         self._run_task = run_task
         self._names: dict[TaskRunId, str] = {}
         # No method of this object: what nobody holds any more must go at once.
-        wrap = functools.partial(_wrap, spec.run, client.id, pickle.dumps(dict(spec.context)))
+        wrap = functools.partial(_wrap, spec.run, client.id, pickle_whole(dict(spec.context)))
         self._shared = SharedFutures(client, spec.run, wrap, forgets=spec.is_open)
         #: What somebody else's lazy values came to.
         self._computed: dict[TaskRunId, Future[Any]] = {}
