@@ -26,7 +26,6 @@ from dask_taskrunner.machine.events import (
     BodyBegan,
     ClusterLost,
     Event,
-    Loss,
     TaskRunEnded,
     TaskRunLost,
     TaskRunsBegan,
@@ -91,8 +90,7 @@ class DaskChannel:
 
     def submit(self, runs: Sequence[Submission]) -> None:
         """Send task runs; one message for all that have the same placement."""
-        for run in self._sender.send(runs):
-            loss = Loss("error", "a large argument of it is not held any more")
+        for run, loss in self._sender.send(runs):
             self._post(TaskRunLost(time.monotonic(), run.id, run.submission, loss))
 
     def settle(self, ids: Sequence[TaskRunId]) -> None:

@@ -124,7 +124,13 @@ class HeldFutures:
 def _foreign_loss(error: Any, killed: bool) -> Loss:
     """Say what the bad end of somebody else's future means."""
     if killed or isinstance(error, (asyncio.CancelledError, concurrent.futures.CancelledError)):
-        return Loss("error", f"{type(error).__name__}: {error}")
+        reason = getattr(error, "reason", None) or f"{type(error).__name__}: {error}"
+        return Loss("error", f"the Dask future was cancelled, or lost: {reason}")
+    return raised(error)
+
+
+def raised(error: BaseException) -> Loss:
+    """Return the loss of a run that failed before anything of ours was executed."""
     state = Failed(exception=error)
     return Loss("raised", str(state.message), more=describe(state))
 

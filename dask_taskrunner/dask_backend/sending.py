@@ -11,7 +11,7 @@ from dask._task_spec import Alias
 from distributed import Client, Future
 
 from dask_taskrunner.backend import Code, FlowSpec, RunSpec
-from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent
+from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent, raised
 from dask_taskrunner.dask_backend.messages import (
     Key,
     columns,
@@ -21,9 +21,10 @@ from dask_taskrunner.dask_backend.messages import (
     resources_of,
     segments,
 )
-from dask_taskrunner.dask_backend.shared import SharedFutures
+from dask_taskrunner.dask_backend.shared import SharedFutures, unwarned
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Submission
+from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.packing import pickle_whole
 
 
@@ -66,14 +67,14 @@ class Sender:
         #: States that wait to be sent with the next message.
         self.given: list[TaskRunId] = []
 
-    def send(self, runs: Sequence[Submission]) -> list[Submission]:
-        """Send task runs, and return those that cannot be: a large argument of theirs is gone."""
+    def send(self, runs: Sequence[Submission]) -> list[tuple[Submission, Loss]]:
+        """Send task runs, and return those that cannot be, and why."""
         while self.given:
             self._send_given(self.given.pop(), 1)
-        gone = []
+        unsent = []
         for segment in segments(runs, self._specs):
-            gone += self._send(segment)
-        return gone
+            unsent += self._send(segment)
+        return unsent
 
     def settle(self, id: TaskRunId) -> None:
         """Let go of what only this run needed."""
@@ -99,8 +100,8 @@ class Sender:
         future = self._shared.send(tuple, list(wire), key)
         self._held.put(id, Sent(future, submission))
 
-    def _send(self, runs: list[Submission]) -> list[Submission]:
-        calls, rows, keys, sent, gone = [], [], [], [], []
+    def _send(self, runs: list[Submission]) -> list[tuple[Submission, Loss]]:
+        calls, rows, keys, sent, unsent = [], [], [], [], []
         known: dict[Key, Alias] = {}
         for run in runs:
             spec = self._specs[run.id]
@@ -108,8 +109,8 @@ class Sender:
                 self._send_given(run.id, run.submission)
                 continue
             row = self._references(run, spec)
-            if row is None:
-                gone.append(run)
+            if isinstance(row, Loss):
+                unsent.append((run, row))
                 continue
             has_cached = spec.cached is not None and row[-1] == spec.cached.key
             calls.append(
@@ -121,22 +122,23 @@ class Sender:
             sent.append(run)
         if sent:
             self._map(sent, keys, calls, rows)
-        return gone
+        return unsent
 
     def _map(
         self, runs: list[Submission], keys: list[Key], calls: list[bytes], rows: list[list[Alias]]
     ) -> None:
         specs = [self._specs[run.id] for run in runs]
-        futures = self._client.map(
-            self._run_task,
-            calls,
-            *columns(rows),
-            key=keys,
-            pure=False,
-            priority=priority_of(keys, specs),
-            resources=resources_of(specs[0], runs[0].attempt),
-            workers=list(specs[0].workers) if specs[0].workers else None,
-        )
+        with unwarned():
+            futures = self._client.map(
+                self._run_task,
+                calls,
+                *columns(rows),
+                key=keys,
+                pure=False,
+                priority=priority_of(keys, specs),
+                resources=resources_of(specs[0], runs[0].attempt),
+                workers=list(specs[0].workers) if specs[0].workers else None,
+            )
         for run, spec, future in zip(runs, specs, futures, strict=True):
             is_foreign = spec.foreign is not None
             self._held.put(
@@ -149,14 +151,17 @@ class Sender:
             name = self._names[id] = key_name(self._spec.run, id, self._specs[id].name)
         return (name, id[1], submission)
 
-    def _references(self, run: Submission, spec: RunSpec) -> list[Key] | None:
-        """Return what a run stands behind; None where a large argument is gone."""
+    def _references(self, run: Submission, spec: RunSpec) -> list[Key] | Loss:
+        """Return what a run stands behind, or why that is not to be had."""
         try:
             row = [self._shared.key_for(shared, run.id) for shared in (spec.code, *spec.constants)]
         except LookupError:
-            return None
+            return Loss("error", "a large argument of it is not held any more")
         if spec.foreign is not None:
-            return [*row, self._foreign_key(run.id, spec.foreign)]
+            try:
+                return [*row, self._foreign_key(run.id, spec.foreign)]
+            except Exception as error:  # noqa: BLE001 (a lazy value's graph is the user's)
+                return raised(error)
         row += [
             self._upstream_key(id, value)
             for id, value in zip(run.upstream_ids, run.upstream, strict=True)
@@ -178,7 +183,8 @@ class Sender:
         if isinstance(foreign, Future):
             return cast(Key, foreign.key)
         if id not in self._computed:
-            self._computed[id] = self._client.compute(foreign)
+            with unwarned():
+                self._computed[id] = self._client.compute(foreign)
         return cast(Key, self._computed[id].key)
 
 
