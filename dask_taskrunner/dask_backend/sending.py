@@ -11,7 +11,7 @@ from dask._task_spec import Alias
 from distributed import Client, Future
 
 from dask_taskrunner.backend import Code, FlowSpec, RunSpec
-from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent, raised
+from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent, foreign_loss, raised
 from dask_taskrunner.dask_backend.messages import (
     Key,
     columns,
@@ -64,6 +64,8 @@ class Sender:
         self._shared = SharedFutures(client, spec.run, wrap, forgets=spec.is_open)
         #: What somebody else's lazy values came to.
         self._computed: dict[TaskRunId, Future[Any]] = {}
+        #: Submissions that could not be sent: nothing may be sent behind them.
+        self._unsent: set[tuple[TaskRunId, int]] = set()
         #: States that wait to be sent with the next message.
         self.given: list[TaskRunId] = []
 
@@ -83,6 +85,10 @@ class Sender:
         if spec is not None:
             needed = (spec.code, *spec.constants) if self._spec.is_open else spec.constants
             self._shared.settle(id, needed)
+
+    def users_of_bad(self) -> dict[TaskRunId, Future[Any]]:
+        """Return the runs behind shared things that will bring nothing, and these."""
+        return self._shared.users_of_bad()
 
     def forget(self, id: TaskRunId) -> None:
         """Forget a run of which nobody will speak again."""
@@ -111,6 +117,7 @@ class Sender:
             row = self._references(run, spec)
             if isinstance(row, Loss):
                 unsent.append((run, row))
+                self._unsent.add((run.id, run.submission))
                 continue
             has_cached = spec.cached is not None and row[-1] == spec.cached.key
             calls.append(
@@ -140,10 +147,8 @@ class Sender:
                 workers=list(specs[0].workers) if specs[0].workers else None,
             )
         for run, spec, future in zip(runs, specs, futures, strict=True):
-            is_foreign = spec.foreign is not None
-            self._held.put(
-                run.id, Sent(future, run.submission, run.upstream_ids, is_foreign=is_foreign)
-            )
+            behind = self._computed.get(run.id, spec.foreign)
+            self._held.put(run.id, Sent(future, run.submission, run.upstream_ids, behind))
 
     def _key(self, id: TaskRunId, submission: int) -> Key:
         name = self._names.get(id)
@@ -158,15 +163,14 @@ class Sender:
         except LookupError:
             return Loss("error", "a large argument of it is not held any more")
         if spec.foreign is not None:
-            try:
-                return [*row, self._foreign_key(run.id, spec.foreign)]
-            except Exception as error:  # noqa: BLE001 (a lazy value's graph is the user's)
-                return raised(error)
-        row += [
-            self._upstream_key(id, value)
-            for id, value in zip(run.upstream_ids, run.upstream, strict=True)
-            if isinstance(value, int)
-        ]
+            behind = self._foreign(run.id, spec.foreign)
+            return behind if isinstance(behind, Loss) else [*row, cast(Key, behind.key)]
+        sources = zip(run.upstream_ids, run.upstream, strict=True)
+        sent = [(id, value) for id, value in sources if isinstance(value, int)]
+        for id, submission in sent if self._unsent else ():
+            if (id, submission) in self._unsent:
+                return Loss("upstream", "what is upstream could not be sent", culprit=id)
+        row += [self._upstream_key(id, submission) for id, submission in sent]
         # A cached result that is gone is no reason not to run.
         if spec.cached is not None and spec.cached.status not in BAD:
             row.append(spec.cached.key)
@@ -179,13 +183,18 @@ class Sender:
             return cast(Key, sent.future.key)
         return self._key(id, submission)
 
-    def _foreign_key(self, id: TaskRunId, foreign: Any) -> Key:
-        if isinstance(foreign, Future):
-            return cast(Key, foreign.key)
-        if id not in self._computed:
-            with unwarned():
-                self._computed[id] = self._client.compute(foreign)
-        return cast(Key, self._computed[id].key)
+    def _foreign(self, id: TaskRunId, foreign: Any) -> Future[Any] | Loss:
+        """Return the future of what is somebody else's, or why there is none."""
+        future: Future[Any] = foreign
+        if not isinstance(foreign, Future):
+            if id not in self._computed:
+                try:
+                    with unwarned():
+                        self._computed[id] = self._client.compute(foreign)
+                except Exception as error:  # noqa: BLE001 (a lazy value's graph is the user's)
+                    return raised(error)
+            future = self._computed[id]
+        return foreign_loss(future) if future.status in BAD else future
 
 
 def _wrap(run: str, topic: str, context: bytes, code: Code) -> bytes:

@@ -120,6 +120,19 @@ class SharedFutures:
         with unwarned():
             return self._client.submit(make, content, key=key, pure=False)
 
+    def users_of_bad(self) -> dict[TaskRunId, Future[Any]]:
+        """Return the runs that stand behind something that will bring nothing, and its future.
+
+        Most are told so by their own futures. What was sent behind a future that had failed by
+        then, together with runs behind itself, may be left waiting by the scheduler.
+        """
+        return {
+            id: sent.future
+            for sent in self._sent.values()
+            if sent.future is not None and sent.future.status in BAD
+            for id in sent.users
+        }
+
     def settle(self, id: TaskRunId, needed: Iterable[Shared]) -> None:
         """Let go of what only this run needed."""
         for shared in needed:
