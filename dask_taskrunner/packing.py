@@ -33,10 +33,6 @@ _NUMBERS: Final = frozenset({bool, int, float, complex, type(None)})
 Parts: TypeAlias = tuple[bytes, list[pickle.PickleBuffer]]
 
 
-class _ContainsItself(Exception):
-    """A container was met inside of itself."""
-
-
 class Packer:
     """Packs the arguments of many task runs; what several of them share is packed once.
 
@@ -123,18 +119,24 @@ class Packer:
 
     def _without_known(self, value: object, found: list[Constant]) -> object:
         """Return an argument with placeholders for what was packed for another run already."""
+        before = len(found)
         try:
-            return self._replace_known(value, found)
+            return self._replace_known(value, found, set())
         except RecursionError:  # It contains itself, and goes as a whole.
+            del found[before:]
             return value
 
-    def _replace_known(self, value: object, found: list[Constant]) -> object:
+    def _replace_known(self, value: object, found: list[Constant], around: set[int]) -> object:
         if (hit := self._known.get(id(value))) is not None:
             return self._placeholder(hit[0], found)
         items = items_of(value)
         if _NUMBERS.issuperset(map(type, items)):
             return value
-        new = [self._replace_known(item, found) for item in items]
+        if id(value) in around:
+            raise RecursionError
+        around.add(id(value))
+        new = [self._replace_known(item, found, around) for item in items]
+        around.discard(id(value))
         return _rebuilt(value, items, new)
 
     def _without_large(self, value: object, slug: str, name: str, found: list[Constant]) -> object:
@@ -144,20 +146,22 @@ class Packer:
             if _size(parts) <= LARGE:
                 return value
             self._weigh(value, _size(parts), slug, name)
+            before = len(found)
             try:
                 return self._taken_apart(value, parts, found, ())
-            except (_ContainsItself, RecursionError):
+            except RecursionError:
+                del found[before:]
                 self._constant(value, parts)
         return self._placeholder(self._known[id(value)][0], found)
 
     def _taken_apart(
-        self, value: object, parts: Parts, found: list[Constant], inside: tuple[int, ...]
+        self, value: object, parts: Parts, found: list[Constant], around: tuple[int, ...]
     ) -> object:
         """Return what is large as a placeholder, or with placeholders for what is large in it."""
         if (hit := self._known.get(id(value))) is not None:
             return self._placeholder(hit[0], found)
-        if id(value) in inside:
-            raise _ContainsItself
+        if id(value) in around:
+            raise RecursionError
         items = items_of(value)
         large = _large_items(items, _size(parts))
         if large:
@@ -166,7 +170,7 @@ class Packer:
             parts = b"", []
             for position in large:
                 item = items[position]
-                new[position] = self._taken_apart(item, dumps(item), found, (*inside, id(value)))
+                new[position] = self._taken_apart(item, dumps(item), found, (*around, id(value)))
             return _rebuilt(value, items, new)
         if find(value, (Placeholder, ConstantPlaceholder)):
             return value

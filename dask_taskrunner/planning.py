@@ -195,9 +195,8 @@ def _stand_ins(parameters: Mapping[str, Any], kinds: Foreign, packer: Packer) ->
     for name, value in parameters.items():
         if kinds.types and foreign_in(value, kinds):
             # A context is there before the run, and a future's value perhaps later.
-            found[name] = MissingResult(
-                name, Pending("a Dask future: only a task that takes the parameter gets its value")
-            )
+            text = "a Dask future: only a task that takes the parameter gets its value"
+            found[name] = MissingResult(name, Pending(message=text))
             continue
         placeholder = packer.add_for_all(f"parameter {name!r}", value)
         if placeholder is not None:

@@ -64,7 +64,7 @@ def replace(
         A container contains itself, and what is to be replaced.
     """
     try:
-        return _replace(value, wanted, make, plain)
+        return _replace(value, wanted, make, plain, set())
     except RecursionError:
         if find(value, wanted):
             raise ArgumentError(
@@ -75,7 +75,11 @@ def replace(
 
 
 def _replace(
-    value: Any, wanted: Wanted, make: Callable[[Any], object], plain: dict[int, object] | None
+    value: Any,
+    wanted: Wanted,
+    make: Callable[[Any], object],
+    plain: dict[int, object] | None,
+    around: set[int],
 ) -> Any:
     if isinstance(value, wanted):
         return make(value)
@@ -85,7 +89,12 @@ def _replace(
     if not items:
         return value
     if not _LEAVES.issuperset(map(type, items)):
-        new = [_replace(item, wanted, make, plain) for item in items]
+        # Else it would be walked once for each level, until the levels are too many.
+        if id(value) in around:
+            raise RecursionError
+        around.add(id(value))
+        new = [_replace(item, wanted, make, plain, around) for item in items]
+        around.discard(id(value))
         if not all(a is b for a, b in zip(items, new, strict=True)):
             return rebuild(value, new)
     if plain is not None and len(items) >= _LOOKED_UP_FROM:

@@ -185,7 +185,7 @@ class FakeChannel:
     def settle(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
             for shared in self._needs(id):
-                self.users[shared].discard(id)
+                self.users.get(shared, set()).discard(id)
 
     def forget(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
