@@ -11,7 +11,7 @@ thread and in the order in which it was sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
@@ -52,6 +52,28 @@ class Constant(Shared):
 
     def __init__(self, data: bytes | None) -> None:
         self.data = data
+
+
+class Foreign(NamedTuple):
+    """What a cluster has of its own kind, as far as a plan has to know it.
+
+    Attributes
+    ----------
+    types : tuple of type
+        Stand for a value on the cluster, and are somebody else's.
+    kept : tuple of type
+        Are sent as they are, and must live on here until the runs that get them have ended.
+    problem : callable
+        Returns why one of `types` cannot be used on this connection, or None.
+    """
+
+    types: tuple[type, ...] = ()
+    kept: tuple[type, ...] = ()
+    problem: Callable[[Any], str | None] = lambda _: None
+
+
+#: Of a cluster that has nothing, or that is not there yet.
+NOTHING_FOREIGN: Final = Foreign()
 
 
 class RunSpec(NamedTuple):
@@ -221,8 +243,8 @@ class Backend(OpensRuns, Protocol):
     """A connection to a cluster."""
 
     @property
-    def foreign_types(self) -> tuple[type, ...]:
-        """The types of what stands for a value on the cluster and is somebody else's."""
+    def foreign(self) -> Foreign:
+        """What it has of its own kind."""
 
     def share(self, future: Any) -> Any:
         """Return one more future of the same state; None where that is gone, or on another cluster.

@@ -74,6 +74,9 @@ class FlowRecord:
 
     def __getitem__(self, task: Any) -> TaskRun:
         """Return a task run by its bound task, its slug, or its task where that is used once."""
+        if isinstance(task, str) and task in self._plan.ids:
+            # Also what is no task of the flow: a Dask future that was passed to one.
+            return self._task_run(self._plan.ids[task])
         bound = self.flow.resolve_task(task)
         if bound.slug not in self._plan.ids:
             raise exceptions.UnknownTask(

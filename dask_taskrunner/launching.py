@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypeAlias
 
-from dask_taskrunner.backend import Backend, FlowSpec
+from dask_taskrunner.backend import NOTHING_FOREIGN, Backend, FlowSpec, Foreign
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import OptionError, ParameterError, describe
 from dask_taskrunner.flow_run import FlowRun
@@ -46,7 +46,7 @@ def launch(
         flow,
         context=context,
         packer=Packer(max_constant_bytes),
-        foreign_types=backend.foreign_types,
+        foreign=backend.foreign,
         start_tasks=start_tasks,
         share=backend.share,
         **options,
@@ -56,7 +56,7 @@ def launch(
     plan, opens = cache.prepare(plan, backend, offers=start_tasks is None)
     run_id = uuid.uuid4().hex[:8]
     run = FlowRun(flow, plan, run_id, name or f"{flow.name}-{run_id}", values)
-    spec = FlowSpec(run_id, _context(run, context, plan.large_parameters), plan.specs)
+    spec = FlowSpec(run_id, _context(run, context, plan.stand_ins), plan.specs)
     hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
     driver = Driver(plan.machine, spec, opens, hooks, run.listener)
     driver.values.give(plan.given_values)
@@ -77,7 +77,7 @@ def prepare(
     keep: Keep,
     task_defaults: Mapping[str, Any],
     packer: Packer,
-    foreign_types: tuple[type, ...] = (),
+    foreign: Foreign = NOTHING_FOREIGN,
     start_tasks: Any = None,
     task_states: Any = None,
     share: Share = lambda _: None,
@@ -100,11 +100,11 @@ def prepare(
         keep=keep,
         return_tasks=_wanted(flow, return_tasks),
         packer=packer,
-        foreign_types=foreign_types,
+        foreign=foreign,
     )
     if start_tasks is not None or task_states is not None:
         plan = start_in_the_middle(flow, plan, start_tasks, task_states, share, packer)
-    check_context(context, {k: v for k, v in values.items() if k not in plan.large_parameters})
+    check_context(context, {k: v for k, v in values.items() if k not in plan.stand_ins})
     return values, plan, name
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from inspect import CORO_CREATED, getcoroutinestate
+from types import AsyncGeneratorType, CoroutineType
+from typing import Any, Final, TypeAlias
+
+import cloudpickle
 
 from dask_taskrunner import code_pickling
 from dask_taskrunner.backend import Constant
 from dask_taskrunner.exceptions import LargeArgument, UnpicklableArgument, describe
-from dask_taskrunner.graph.arguments import find, items_of, rewrite
+from dask_taskrunner.graph.arguments import find, items_of, rebuild
 from dask_taskrunner.headers import format_bytes
 from dask_taskrunner.worker.placeholders import ConstantPlaceholder, Placeholder
 
@@ -23,6 +27,11 @@ LARGE: Final = 256_000
 VERY_LARGE: Final = 100_000_000
 #: What a runner takes if it is not told otherwise.
 MAX_CONSTANT_BYTES: Final = 1_000_000_000
+#: Never large: not looked at one by one.
+_NUMBERS: Final = frozenset({bool, int, float, complex, type(None)})
+
+#: A pickle and its buffers.
+Parts: TypeAlias = tuple[bytes, list[pickle.PickleBuffer]]
 
 
 class Packer:
@@ -55,7 +64,8 @@ class Packer:
         parts = _try(value)
         if parts is None or _size(parts) <= LARGE:
             return None
-        constant = self._constant(value, what, what)
+        self._weigh(value, _size(parts), what, what)
+        constant = self._constant(value, parts)
         self.for_all.append(constant)
         # Counted from the end, where they stand in every run.
         return ConstantPlaceholder(-len(self.for_all))
@@ -76,17 +86,12 @@ class Packer:
             One cannot be sent; the error names it.
         """
         found: list[Constant] = []
-
-        def known(value: object) -> object:
-            if (hit := self._known.get(id(value))) is None:
-                return value
-            return self._placeholder(hit[0], found)
-
         filled = arguments
         if self._known:
-            filled = {name: rewrite(value, known) for name, value in arguments.items()}
+            filled = {name: self._without_known(arg, found) for name, arg in arguments.items()}
         parts = _try(filled)
         if parts is None or _size(parts) > LARGE:
+            parts = None  # Before more of its size is made.
             filled = {
                 name: self._without_large(value, slug, name, found)
                 for name, value in filled.items()
@@ -95,7 +100,16 @@ class Packer:
             parts = dumps(filled)
         # The last first: a later one of those for all stands further from the end.
         constants = (*found, *reversed(self.for_all))
-        return (_in_band(filled) if parts[1] else parts[0]), constants
+        return _in_band(filled, parts), constants
+
+    def note_definition(self, name: str, size: int) -> None:
+        """Warn of a task whose definition is very large."""
+        if size > VERY_LARGE:
+            self.warnings.append(
+                f"the definition of task {name!r}, of {format_bytes(size)}, is sent to the cluster "
+                "from here: its function refers to something large. Loaded inside the task, it "
+                "would not have to be."
+            )
 
     def _placeholder(self, constant: Constant, found: list[Constant]) -> ConstantPlaceholder:
         if constant in self.for_all:
@@ -104,30 +118,67 @@ class Packer:
             found.append(constant)
         return ConstantPlaceholder(found.index(constant))
 
+    def _without_known(self, value: object, found: list[Constant]) -> object:
+        """Return an argument with placeholders for what was packed for another run already."""
+        before = len(found)
+        try:
+            return self._replace_known(value, found, set())
+        except RecursionError:  # It contains itself, and goes as a whole.
+            del found[before:]
+            return value
+
+    def _replace_known(self, value: object, found: list[Constant], around: set[int]) -> object:
+        if (hit := self._known.get(id(value))) is not None:
+            return self._placeholder(hit[0], found)
+        items = items_of(value)
+        if _NUMBERS.issuperset(map(type, items)):
+            return value
+        if id(value) in around:
+            raise RecursionError
+        around.add(id(value))
+        new = [self._replace_known(item, found, around) for item in items]
+        around.discard(id(value))
+        return _rebuilt(value, items, new)
+
     def _without_large(self, value: object, slug: str, name: str, found: list[Constant]) -> object:
         """Return an argument with placeholders for what is large, and for no more than that."""
-        if _size(self._dumps(value, slug, name)) <= LARGE:
-            return value
-        items = items_of(value)
-        rest = value
-        if items:
-            rest = rewrite(
-                value,
-                lambda item: (
-                    item if item is value else self._without_large(item, slug, name, found)
-                ),
-            )
-        if find(rest, (Placeholder, ConstantPlaceholder)):
-            return rest
-        return self._placeholder(self._constant(rest, slug, name), found)
+        if id(value) not in self._known:
+            parts = self._dumps(value, slug, name)
+            if _size(parts) <= LARGE:
+                return value
+            self._weigh(value, _size(parts), slug, name)
+            before = len(found)
+            try:
+                return self._taken_apart(value, parts, found, ())
+            except RecursionError:
+                del found[before:]
+                self._constant(value, parts)
+        return self._placeholder(self._known[id(value)][0], found)
 
-    def _constant(self, value: object, slug: str, name: str) -> Constant:
-        size = _size(self._dumps(value, slug, name))
-        what = f"argument {name!r} of {slug!r}" if name != slug else slug
-        self.weigh(what, value, size, slug, name)
-        constant = self._share(_in_band(value))
-        self._known[id(value)] = (constant, value)
-        return constant
+    def _taken_apart(
+        self, value: object, parts: Parts, found: list[Constant], around: tuple[int, ...]
+    ) -> object:
+        """Return what is large as a placeholder, or with placeholders for what is large in it."""
+        if (hit := self._known.get(id(value))) is not None:
+            return self._placeholder(hit[0], found)
+        if id(value) in around:
+            raise RecursionError
+        items = items_of(value)
+        large = _large_items(items, _size(parts))
+        if large:
+            new = list(items)
+            # One by one, so that no two pickles are there at a time.
+            parts = b"", []
+            for position in large:
+                item = items[position]
+                new[position] = self._taken_apart(item, dumps(item), found, (*around, id(value)))
+            return _rebuilt(value, items, new)
+        if find(value, (Placeholder, ConstantPlaceholder)):
+            return value
+        return self._placeholder(self._constant(value, parts), found)
+
+    def _weigh(self, value: object, size: int, slug: str, name: str) -> None:
+        self.weigh(_what(slug, name), value, size, slug, name)
 
     def weigh(self, what: str, value: object, size: int, slug: str, name: str) -> None:
         """Warn of what is very large.
@@ -137,6 +188,8 @@ class Packer:
         LargeArgument
             It is too large.
         """
+        if size <= min(VERY_LARGE, self._max):
+            return
         told = f"{what}, a {type(value).__name__} of {format_bytes(size)}"
         if size > self._max:
             raise LargeArgument(
@@ -146,37 +199,77 @@ class Packer:
                 task=slug,
                 argument=name,
             )
-        if size > VERY_LARGE:
-            self.warnings.append(
-                f"{told}, is sent to the cluster from here. Loaded inside a task, it would "
-                "not have to be."
-            )
+        self.warnings.append(
+            f"{told}, is sent to the cluster from here. Loaded inside a task, it would "
+            "not have to be."
+        )
 
-    def _dumps(
-        self, value: object, slug: str, name: str
-    ) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    def _constant(self, value: object, parts: Parts) -> Constant:
+        constant = self._share(_in_band(value, parts))
+        self._known[id(value)] = (constant, value)
+        return constant
+
+    def _dumps(self, value: object, slug: str, name: str) -> Parts:
         try:
             return dumps(value)
         except Exception as error:
             raise unpicklable(slug, name, value, error) from error
 
 
-def _try(value: object) -> tuple[bytes, list[pickle.PickleBuffer]] | None:
+def _large_items(items: list[Any], size: int) -> list[int]:
+    """Return the positions of large items, of a container of a size.
+
+    Many small ones are pickled together: where they are not large together, none of them is.
+    """
+    maybe = [place for place, item in enumerate(items) if _may_be_large(item)]
+    together = max(1, len(items) * LARGE // (2 * size))
+    large: list[int] = []
+    for start in range(0, len(maybe), together):
+        places = maybe[start : start + together]
+        if len(places) == 1 or _size(dumps([items[place] for place in places])) > LARGE:
+            large += [place for place in places if _size(dumps(items[place])) > LARGE]
+    return large
+
+
+def _may_be_large(item: object) -> bool:
+    kind = type(item)
+    if kind is str or kind is bytes:
+        # In UTF-8, a character has at most four bytes.
+        return len(item) > LARGE // 4  # type: ignore[arg-type]
+    return kind not in _NUMBERS
+
+
+def _rebuilt(value: object, items: list[Any], new: list[Any]) -> object:
+    if all(a is b for a, b in zip(items, new, strict=True)):
+        return value
+    rebuilt: object = rebuild(value, new)
+    return rebuilt
+
+
+def _try(value: object) -> Parts | None:
     try:
         return dumps(value)
     except Exception:  # noqa: BLE001 (whatever it is: argument by argument it is found again)
         return None
 
 
+def _what(slug: str, name: str) -> str:
+    return f"argument {name!r} of {slug!r}" if name != slug else slug
+
+
 def unpicklable(slug: str, name: str, value: object, error: Exception) -> UnpicklableArgument:
     """Return the error for an argument that cannot be sent."""
-    what = f"argument {name!r} of {slug!r}" if name != slug else slug
+    what = f"{_what(slug, name)} cannot be pickled: {describe(error)}."
     instead = "Make it inside the task, or pass what it is made from."
-    if hasattr(value, "cr_await") or hasattr(value, "ag_await"):
-        instead = "Nobody has awaited it: write `await` before it, or pass what it is made from."
-    return UnpicklableArgument(
-        f"{what} cannot be pickled: {describe(error)}. {instead}", task=slug, argument=name
-    )
+    unawaited = find(value, (CoroutineType, AsyncGeneratorType))
+    if unawaited:
+        shown = ", ".join(found.__qualname__ for found in unawaited)
+        instead = f"Nobody has awaited {shown}: write `await` before it."
+        for found in unawaited:
+            # Else Python would say the same once more, at some later time.
+            if isinstance(found, CoroutineType) and getcoroutinestate(found) == CORO_CREATED:
+                found.close()
+    return UnpicklableArgument(f"{what} {instead}", task=slug, argument=name)
 
 
 def pickle_task(task: Any) -> bytes:
@@ -200,30 +293,46 @@ def pickle_task(task: Any) -> bytes:
     return data
 
 
-def dumps(value: object) -> tuple[bytes, list[pickle.PickleBuffer]]:
+def dumps(value: object) -> Parts:
     """Return the pickle of a value and its buffers, which are not copied."""
     buffers: list[pickle.PickleBuffer] = []
-    # pickle is ten times as fast, but refers to __main__, which a worker does not have.
     try:
+        # pickle is ten times as fast.
         data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     except Exception:  # noqa: BLE001 (cloudpickle's own word counts)
-        data = b"__main__"
-    if b"__main__" in data:
+        data = None
+    if data is None or _refers_to_a_script(data):
         buffers.clear()
         data = code_pickling.dumps(value, buffers.append)
+    for buffer in buffers:
+        buffer.raw()  # Fails where it is not of one piece, which nobody could send.
     return data, buffers
 
 
-def _in_band(value: object) -> bytes:
+def pickle_whole(value: object) -> bytes:
     """Return one pickle with everything in it: from now on the value may be changed."""
+    return _in_band(value, dumps(value))
+
+
+def _in_band(value: object, parts: Parts) -> bytes:
+    """Return one pickle with everything in it, of a value of which there are the parts."""
+    if not parts[1]:
+        return parts[0]
     try:
         data = pickle.dumps(value, protocol=5)
     except Exception:  # noqa: BLE001 (as above)
-        data = b"__main__"
-    if b"__main__" in data:
+        data = None
+    if data is None or _refers_to_a_script(data):
         data = code_pickling.dumps(value)
     return data
 
 
-def _size(parts: tuple[bytes, list[pickle.PickleBuffer]]) -> int:
+def _refers_to_a_script(data: bytes) -> bool:
+    """Return whether a pickle may name what a worker cannot import."""
+    if b"__main__" in data:
+        return True
+    return any(name.encode() in data for name in cloudpickle.list_registry_pickle_by_value())
+
+
+def _size(parts: Parts) -> int:
     return len(parts[0]) + sum(buffer.raw().nbytes for buffer in parts[1])

@@ -7,19 +7,20 @@ among the arguments is one: it may fail like any other.
 
 from __future__ import annotations
 
-import itertools
-import pickle
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from dask_taskrunner.backend import Code, RunSpec
+from dask_taskrunner.backend import NOTHING_FOREIGN, Code, Foreign, RunSpec
+from dask_taskrunner.exceptions import MissingResult
+from dask_taskrunner.foreign_arguments import FOREIGN, find_foreign, foreign_in, foreign_tasks
 from dask_taskrunner.graph.arguments import find, replace
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.parameters import Parameter
-from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Node
+from dask_taskrunner.graph.tasks import BoundTask, Node
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.records import Plan, PlannedRun
-from dask_taskrunner.packing import Packer, pickle_task, unpicklable
+from dask_taskrunner.packing import Packer, dumps, pickle_task, unpicklable
+from dask_taskrunner.states import Pending
 from dask_taskrunner.worker.placeholders import Placeholder
 
 
@@ -38,8 +39,8 @@ class FlowPlan(NamedTuple):
         The tasks with all defaults filled in, by the task run's position.
     ids : mapping
         Slug -> task run.
-    large_parameters : mapping
-        Name of a parameter -> what stands for it in the context.
+    stand_ins : mapping
+        Name of a parameter -> what stands for it in the context, where it cannot be there itself.
     warnings : sequence of str
         What the caller can mend.
     given_values : mapping
@@ -51,7 +52,7 @@ class FlowPlan(NamedTuple):
     tasks: tuple[BoundTask[Any], ...]
     resolved: tuple[Any, ...]
     ids: Mapping[str, TaskRunId]
-    large_parameters: Mapping[str, object]
+    stand_ins: Mapping[str, object]
     warnings: Sequence[str]
     given_values: Mapping[TaskRunId, object] = {}
 
@@ -69,7 +70,7 @@ def plan_flow(
     keep: str,
     return_tasks: Collection[BoundTask[Any]] | None,
     packer: Packer,
-    foreign_types: tuple[type, ...] = (),
+    foreign: Foreign = NOTHING_FOREIGN,
 ) -> FlowPlan:
     """Return the plan of a flow.
 
@@ -87,32 +88,33 @@ def plan_flow(
         Tasks whose results to keep besides; None for all.
     packer : Packer
         Packs the arguments.
-    foreign_types : tuple of type
-        The cluster's own futures, of whose values task runs are made.
+    foreign : Foreign
+        What the cluster has of its own kind.
 
     Raises
     ------
     EmptyFlow
         There is nothing to run.
-    UnpicklableArgument, LargeArgument
-        A constant or a task cannot be sent; the error names it.
+    UnpicklableArgument, LargeArgument, ArgumentError
+        A constant, a future or a task cannot be sent; the error names it.
     """
     flow.validate()
     own = tuple(task for task in flow.sorted_tasks() if isinstance(task, BoundTask))
-    foreign = _find_foreign(flow, own, parameters, foreign_types)
+    futures = find_foreign(own, parameters, foreign)
     # What is somebody else's comes first: a plan is in topological order.
-    tasks = (*(bound for bound, _ in foreign), *own)
+    tasks = (*foreign_tasks(flow, own, len(futures)), *own)
     layout = _Layout(
         {task: n for n, task in enumerate(tasks)},
-        [future for _, future in foreign],
-        {id(future): n for n, (_, future) in enumerate(foreign)},
+        futures,
+        {id(future): n for n, future in enumerate(futures)},
         parameters,
-        foreign_types,
+        foreign,
+        {},
     )
     upstream = _upstream_positions(flow, tasks, layout)
-    definitions = _Definitions(flow.task_defaults, task_defaults)
+    definitions = _Definitions(flow.task_defaults, task_defaults, packer)
     resolved = tuple(definitions.resolve(task) for task in tasks)
-    large = _large_parameters(parameters, packer)
+    stand_ins = _stand_ins(parameters, foreign, packer)
     specs = _specs(tasks, upstream, layout, definitions, packer)
     reference = frozenset((layout.positions[task], -1) for task in flow.reference_tasks())
     machine = Plan(
@@ -125,7 +127,7 @@ def plan_flow(
         bool(flow.state_handlers),
     )
     ids = {task.slug: (n, -1) for n, task in enumerate(tasks)}
-    return FlowPlan(machine, specs, tasks, resolved, ids, large, packer.warnings)
+    return FlowPlan(machine, specs, tasks, resolved, ids, stand_ins, packer.warnings)
 
 
 class _Layout(NamedTuple):
@@ -137,7 +139,9 @@ class _Layout(NamedTuple):
     #: By the id of the future.
     foreign: Mapping[int, int]
     parameters: Mapping[str, Any]
-    foreign_types: tuple[type, ...]
+    kinds: Foreign
+    #: Large containers of many task runs in which there is nothing upstream.
+    plain: dict[int, object]
 
     def position(self, found: Any) -> int:
         """Return the position of a task, or of somebody else's future."""
@@ -150,8 +154,7 @@ class _Layout(NamedTuple):
         if not self.foreign:
             return set()
         values = [self.with_parameters(value) for value in task.arguments.values()]
-        found = find(values, (Node, *self.foreign_types))
-        return {self.foreign[id(value)] for value in found if not isinstance(value, Node)}
+        return {self.foreign[id(value)] for value in foreign_in(values, self.kinds)}
 
     def with_parameters(self, value: Any) -> Any:
         """Return an argument with the values of parameters in it."""
@@ -164,39 +167,16 @@ class _Layout(NamedTuple):
             return Placeholder(order[self.position(found)])
 
         filled = self.with_parameters(value) if self.parameters else value
-        return replace(filled, (Node, *self.foreign_types), stand_in)
+        return replace(filled, (Node, *self.kinds.types), stand_in, self.plain)
 
-
-def _find_foreign(
-    flow: Flow,
-    tasks: Sequence[BoundTask[Any]],
-    parameters: Mapping[str, Any],
-    foreign_types: tuple[type, ...],
-) -> list[tuple[BoundTask[Any], Any]]:
-    """Return the futures among all arguments, each with the task that makes a state of it."""
-    if not foreign_types:
-        return []
-    # The nodes, too: nobody must look inside of one.
-    found = find([parameters, *(task.arguments for task in tasks)], (Node, *foreign_types))
-    futures = [value for value in found if not isinstance(value, Node)]
-    taken = {task.slug for task in tasks}
-    slugs = (slug for slug in _numbered(FOREIGN.name) if slug not in taken)
-    return [
-        (BoundTask(flow, FOREIGN.name, next(slugs), FOREIGN, FOREIGN), future) for future in futures
-    ]
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}-{number}" for number in itertools.count(2))
-
-
-def _value(value: Any) -> Any:
-    return value
-
-
-#: Makes a state of the value of a future that is somebody else's.
-FOREIGN: Final[FunctionTask[Any, Any]] = FunctionTask(_value, "dask_future", max_crash_retries=0)
+    def kept(self, values: list[Any]) -> tuple[Any, ...]:
+        """Return what must live as long as a run that gets these arguments."""
+        if not self.kinds.kept:
+            return ()
+        # The parameters, too: the run may read them in its context.
+        filled = [*values, *self.parameters.values()]
+        found = find(filled, (Node, *self.kinds.types, *self.kinds.kept))
+        return tuple(v for v in found if not isinstance(v, (Node, *self.kinds.types)))
 
 
 def _upstream_positions(
@@ -212,10 +192,15 @@ def _upstream_positions(
     return [sorted(found) for found in upstream]
 
 
-def _large_parameters(parameters: Mapping[str, Any], packer: Packer) -> dict[str, object]:
-    """Return what stands in the context for parameters that are too large to be there."""
+def _stand_ins(parameters: Mapping[str, Any], kinds: Foreign, packer: Packer) -> dict[str, object]:
+    """Return what stands in the context for parameters that cannot be there themselves."""
     found: dict[str, object] = {}
     for name, value in parameters.items():
+        if kinds.types and foreign_in(value, kinds):
+            # A context is there before the run, and a future's value perhaps later.
+            text = "a Dask future: only a task that takes the parameter gets its value"
+            found[name] = MissingResult(name, Pending(message=text))
+            continue
         placeholder = packer.add_for_all(f"parameter {name!r}", value)
         if placeholder is not None:
             found[name] = placeholder
@@ -250,6 +235,7 @@ def _specs(
             workers=workers_of(definition),
             constants=constants,
             foreign=layout.futures[n] if n < len(layout.futures) else None,
+            keeps=layout.kept(list(task.arguments.values())),
         )
     definitions.complete()
     return specs
@@ -283,7 +269,7 @@ def check_context(context: Mapping[str, Any], parameters: Mapping[str, Any]) -> 
     named |= {f"the context's {name!r}": (name, value) for name, value in context.items()}
     for what, (_, value) in named.items():
         try:
-            pickle.dumps(value, protocol=5)
+            dumps(value)
         except Exception as error:
             raise unpicklable(what, what, value, error) from error
 
@@ -323,8 +309,14 @@ def _priorities(upstream: list[list[int]]) -> list[float]:
 class _Definitions:
     """The task definitions of a flow, each resolved and pickled once."""
 
-    def __init__(self, flow_defaults: Mapping[str, Any], runner_defaults: Mapping[str, Any]):
+    def __init__(
+        self,
+        flow_defaults: Mapping[str, Any],
+        runner_defaults: Mapping[str, Any],
+        packer: Packer,
+    ) -> None:
         self._defaults = (flow_defaults, runner_defaults)
+        self._packer = packer
         self._resolved: dict[int, Any] = {}
         self._positions: dict[int, int] = {}
         self._pickles: list[bytes] = []
@@ -338,10 +330,13 @@ class _Definitions:
         definition = task.definition
         found = self._resolved.get(id(definition))
         if found is None:
-            found = definition.with_defaults(*self._defaults)
+            # The user's defaults are for the user's tasks.
+            foreign = definition is FOREIGN
+            found = FOREIGN if foreign else definition.with_defaults(*self._defaults)
             self._resolved[id(definition)] = found
             self._positions[id(found)] = len(self._pickles)
             self._pickles.append(pickle_task(found))
+            self._packer.note_definition(found.name, len(self._pickles[-1]))
             self._alive += [definition, found]
         return found
 

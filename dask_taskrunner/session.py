@@ -24,6 +24,7 @@ from dask_taskrunner.calls import (
 )
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import ArgumentError, ResultReleased, RunnerClosed
+from dask_taskrunner.foreign_arguments import FOREIGN, check_foreign
 from dask_taskrunner.graph.tasks import Task
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.hook_thread import HookThread
@@ -31,7 +32,7 @@ from dask_taskrunner.keeping import Holder
 from dask_taskrunner.machine.events import ForeignEnded, NoMoreRuns, ResultsWanted
 from dask_taskrunner.machine.records import Plan, PlannedRun
 from dask_taskrunner.packing import Packer, pickle_task
-from dask_taskrunner.planning import FOREIGN, planned_run, workers_of
+from dask_taskrunner.planning import planned_run, workers_of
 from dask_taskrunner.session_listener import SessionListener
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures
@@ -67,7 +68,7 @@ class Session:
         max_constant_bytes: int,
         warn: Callable[[Sequence[str]], None],
     ) -> None:
-        self._foreign_types = backend.foreign_types
+        self.foreign = backend.foreign
         self._task_defaults = task_defaults
         self._max_constant_bytes = max_constant_bytes
         self._warn = warn
@@ -118,7 +119,7 @@ class Session:
     ) -> TaskRunFuture[Any]:
         """Send one call of a task or a function."""
         name, task = make_task(f, task_args)
-        call = read_call(task, name, args, kwargs, upstream_tasks, self._foreign_types)
+        call = read_call(task, name, args, kwargs, upstream_tasks, self.foreign.types)
         batch = _Batch(self, name, task)
         batch.add(self._new_slug(name), -1, call)
         return self._send(batch)[0]
@@ -138,7 +139,7 @@ class Session:
         slug = self._new_slug(name)
         batch = _Batch(self, name, task)
         for i in range(columns.length):
-            call = with_upstream(name, columns.of(i), upstream, self._foreign_types)
+            call = with_upstream(name, columns.of(i), upstream, self.foreign.types)
             batch.add(f"{slug}[{i}]", i, call)
         return TaskRunFutures(self._send(batch), slug)
 
@@ -232,7 +233,7 @@ class _Batch:
             for source, found in zip(call.upstream, sources, strict=True)
         }
         names = _distinct([name for _, name in upstream])
-        filled = fill(call, at, self._session._foreign_types)
+        filled = fill(call, at, self._session.foreign.types)
         arguments, constants = self.packer.pack(slug, filled)
         definition = self.definition
         spec = RunSpec(
@@ -294,7 +295,8 @@ class _Batch:
 
     def _wrap(self, future: Any) -> tuple[TaskRunId, str]:
         """Make a task run of a future of the cluster's own kind."""
-        definition = self._session.resolve(FOREIGN)
+        check_foreign(future, self._session.foreign, f"a value given to {self._name}")
+        definition = FOREIGN
         slug = self._session._new_slug(FOREIGN.name)
         spec = RunSpec(
             name=FOREIGN.name, slug=slug, code=self._session.code_of(definition), definition=0,

@@ -8,12 +8,22 @@ from typing import Any, cast
 
 from distributed import Client, Future
 
-from dask_taskrunner.backend import FlowSpec
+from dask_taskrunner.backend import FlowSpec, Foreign
 from dask_taskrunner.dask_backend.channel import DaskChannel
 from dask_taskrunner.dask_backend.held import BAD
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.machine.events import Event
 from dask_taskrunner.worker.bootstrap import make_bootstraps
+
+
+class _LooksLikeACollection(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        # Looked up as Python looks up special methods: an instance may invent attributes.
+        return callable(getattr(type(value), "__dask_graph__", None))
+
+
+class _Collection(metaclass=_LooksLikeACollection):
+    """Any Dask collection: where it was persisted, its futures hold what it was made from."""
 
 
 class DaskBackend:
@@ -32,10 +42,19 @@ class DaskBackend:
         self._closed = False
 
     @property
-    def foreign_types(self) -> tuple[type, ...]:
-        """Dask's futures, and its lazy values where anybody has made one."""
+    def foreign(self) -> Foreign:
+        """Dask's futures, its lazy values where anybody has made one, and its collections."""
         delayed = sys.modules.get("dask.delayed")
-        return (Future,) if delayed is None else (Future, delayed.Delayed)
+        types = (Future,) if delayed is None else (Future, delayed.Delayed)
+        return Foreign(types, (_Collection,), self._problem_of)
+
+    def _problem_of(self, found: Any) -> str | None:
+        if not isinstance(found, Future) or found.client is self.client:
+            return None
+        return (
+            f"is a future of another Dask client: {found!r}. Give the runner that client, "
+            "DaskTaskRunner(client=...), or pass the future's result."
+        )
 
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> DaskChannel:
         """Return a new flow run's channel; ``post`` gets its news."""

@@ -16,7 +16,7 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from dask_taskrunner.backend import FlowSpec, RunSpec
-from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent
+from dask_taskrunner.dask_backend.held import HeldFutures, Sent, shared_loss
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.removals import Removals
 from dask_taskrunner.dask_backend.sending import Sender
@@ -27,7 +27,6 @@ from dask_taskrunner.machine.events import (
     BodyBegan,
     ClusterLost,
     Event,
-    Loss,
     TaskRunEnded,
     TaskRunLost,
     TaskRunsBegan,
@@ -96,8 +95,7 @@ class DaskChannel:
 
     def submit(self, runs: Sequence[Submission]) -> None:
         """Send task runs; one message for all that have the same placement."""
-        for run in self._sender.send(runs):
-            loss = Loss("error", "a large argument of it is not held any more")
+        for run, loss in self._sender.send(runs):
             self._post(TaskRunLost(time.monotonic(), run.id, run.submission, loss))
 
     def settle(self, ids: Sequence[TaskRunId]) -> None:
@@ -230,13 +228,14 @@ class DaskChannel:
         """Look at every future once for what nobody reported."""
         at = time.monotonic()
         events: list[Event] = self._removals.take(at)
+        stuck = self._sender.users_of_bad()
         # In the plan's order: an upstream's own loss is told before those that came of it.
         for id, sent in self._held.in_order():
             status = sent.future.status
             if status == "finished":
                 if awaited(id) and self._is_late(sent, at):
                     events.append(TaskRunEnded(at, id, sent.submission, None))
-            elif status in BAD:
+            elif sent.is_bad:
                 loss = self._held.loss_of(sent)
                 if loss is None:
                     return [ClusterLost(at, "the connection to the scheduler was lost")]
@@ -244,6 +243,8 @@ class DaskChannel:
                     events.append(TaskRunLost(at, id, sent.submission, loss))
                 else:
                     events.append(ValueLost(at, id, sent.submission, loss.text))
+            elif id in stuck and awaited(id):
+                events.append(TaskRunLost(at, id, sent.submission, shared_loss(stuck[id])))
         if self._client.status == "closed":
             return [ClusterLost(at, "the Dask client was closed")]
         return events

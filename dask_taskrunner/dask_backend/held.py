@@ -18,31 +18,43 @@ from dask_taskrunner.states import Failed
 #: Statuses of a future that will bring nothing.
 BAD: Final = frozenset({"error", "cancelled"})
 _CLUSTER_LOST: Final = frozenset({"scheduler-connection-lost", "scheduler-restart"})
+_CANCELLED: Final = (asyncio.CancelledError, concurrent.futures.CancelledError)
 _DATA_LOST: Final = frozenset({"lost dependencies", "already forgotten"})
 
 
 class Sent:
     """A future, and what was heard of it."""
 
-    __slots__ = ("cached", "finished_since", "future", "is_foreign", "submission", "upstream_ids")
+    __slots__ = ("behind", "cached", "finished_since", "future", "submission", "upstream_ids")
 
     def __init__(
         self,
         future: Future[Any],
         submission: int,
         upstream_ids: tuple[TaskRunId, ...] = (),
+        behind: Future[Any] | None = None,
         cached: Future[Any] | None = None,
-        *,
-        is_foreign: bool = False,
     ) -> None:
         self.future = future
         self.submission = submission
         self.upstream_ids = upstream_ids
+        #: The future of somebody else's, of whose value it makes a state.
+        self.behind = behind
         #: What it stands behind because another run has cached it.
         self.cached = cached
-        #: True where it stands behind a future of somebody else's.
-        self.is_foreign = is_foreign
         self.finished_since: float | None = None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it will bring nothing.
+
+        What is sent behind a future that has failed by then, together with runs behind itself, may
+        be left waiting by the scheduler: so it is known by the other one's end.
+        """
+        status = self.future.status
+        if status == "pending" and self.behind is not None:
+            status = self.behind.status
+        return status in BAD
 
 
 class HeldFutures:
@@ -95,6 +107,8 @@ class HeldFutures:
 
     def loss_of(self, sent: Sent) -> Loss | None:
         """Say what a bad end of a future means; None where the whole cluster is lost."""
+        if sent.behind is not None and sent.behind.status in BAD:
+            return foreign_loss(sent.behind)
         status = str(sent.future.status)
         error = _error_of(sent.future, status)
         reason = getattr(error, "reason", None)
@@ -105,14 +119,10 @@ class HeldFutures:
             culprit = self._culprit(sent)
             if culprit is not None:
                 return Loss("upstream", str(error), culprit=culprit)
-            if sent.is_foreign:
-                return _foreign_loss(error, killed)
             if sent.cached is not None and sent.cached.status in BAD:
                 return Loss("cached", f"what an earlier run had cached is gone: {error}")
         if killed:
-            worker = error.last_worker.address
-            # Dask's own text is four sentences, of which only this one is the user's.
-            return Loss("killed", f"worker {worker} died", worker, error.allowed_failures + 1)
+            return _killed(error)
         if status == "error":
             return Loss("error", f"{type(error).__name__}: {error}")
         return Loss("lost" if reason in _DATA_LOST else "cancelled", str(reason or error))
@@ -121,15 +131,35 @@ class HeldFutures:
         """Return the direct upstream run whose future ended badly, too."""
         for id in sent.upstream_ids:
             source = self._sent.get(id)
-            if source is not None and source.future.status in BAD:
+            if source is not None and source.is_bad:
                 return id
         return None
 
 
-def _foreign_loss(error: Any, killed: bool) -> Loss:
+def _killed(error: KilledWorker) -> Loss:
+    worker = error.last_worker.address
+    # Dask's own text is four sentences, of which only this one is the user's.
+    return Loss("killed", f"worker {worker} died", worker, error.allowed_failures + 1)
+
+
+def shared_loss(future: Future[Any]) -> Loss:
+    """Say what the bad end of a large argument or a definition means for who stands behind it."""
+    error = _error_of(future, str(future.status))
+    if isinstance(error, KilledWorker):
+        return _killed(error)
+    return Loss("lost", f"{future.key!r} is gone: {error}")
+
+
+def foreign_loss(future: Future[Any]) -> Loss:
     """Say what the bad end of somebody else's future means."""
-    if killed or isinstance(error, (asyncio.CancelledError, concurrent.futures.CancelledError)):
-        return Loss("error", f"{type(error).__name__}: {error}")
+    error = _error_of(future, str(future.status))
+    if isinstance(error, Exception) and not isinstance(error, (KilledWorker, *_CANCELLED)):
+        return raised(error)
+    return Loss("error", f"the Dask future {future.key!r} is gone: {error}")
+
+
+def raised(error: BaseException) -> Loss:
+    """Return the loss of a run that failed before anything of ours was executed."""
     state = Failed(exception=error)
     return Loss("raised", str(state.message), more=describe(state))
 
@@ -144,6 +174,6 @@ def _error_of(future: Future[Any], status: str) -> Any:
         return future.exception()
     try:
         future.result(timeout=1)
-    except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
+    except _CANCELLED as error:
         return error
     return None

@@ -11,7 +11,7 @@ from dask._task_spec import Alias
 from distributed import Client, Future
 
 from dask_taskrunner.backend import Code, Constant, FlowSpec, RunSpec
-from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent
+from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent, foreign_loss, raised
 from dask_taskrunner.dask_backend.messages import (
     Key,
     columns,
@@ -21,9 +21,11 @@ from dask_taskrunner.dask_backend.messages import (
     resources_of,
     segments,
 )
-from dask_taskrunner.dask_backend.shared import SharedFutures
+from dask_taskrunner.dask_backend.shared import SharedFutures, unwarned
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Submission
+from dask_taskrunner.machine.events import Loss
+from dask_taskrunner.packing import pickle_whole
 
 
 class Sender:
@@ -58,12 +60,14 @@ class Sender:
         self._run_task = run_task
         self._names: dict[TaskRunId, str] = {}
         # No method of this object: what nobody holds any more must go at once.
-        wrap = functools.partial(_wrap, spec.run, client.id, pickle.dumps(dict(spec.context)))
+        wrap = functools.partial(_wrap, spec.run, client.id, pickle_whole(dict(spec.context)))
         self._shared = SharedFutures(client, spec.run, wrap, forgets=spec.is_open)
         #: What somebody else's lazy values came to.
         self._computed: dict[TaskRunId, Future[Any]] = {}
         #: What other runs have cached, for those that have not ended.
         self._cached: dict[TaskRunId, Future[Any]] = {}
+        #: Submissions that could not be sent: nothing may be sent behind them.
+        self._unsent: set[tuple[TaskRunId, int]] = set()
         #: States that wait to be sent with the next message.
         self._given: list[TaskRunId] = []
 
@@ -75,14 +79,14 @@ class Sender:
             if isinstance(spec.cached, Future):
                 self._cached[id] = spec.cached
 
-    def send(self, runs: Sequence[Submission]) -> list[Submission]:
-        """Send task runs, and return those that cannot be: a large argument of theirs is gone."""
+    def send(self, runs: Sequence[Submission]) -> list[tuple[Submission, Loss]]:
+        """Send task runs, and return those that cannot be, and why."""
         while self._given:
             self._send_given(self._given.pop())
-        gone = []
+        unsent = []
         for segment in segments(runs, self._specs):
-            gone += self._send(segment)
-        return gone
+            unsent += self._send(segment)
+        return unsent
 
     def settle(self, id: TaskRunId) -> None:
         """Let go of what only this run needed."""
@@ -98,6 +102,10 @@ class Sender:
                 self._shared.settle(id, [spec.cached])
             if spec.keeps:
                 self._specs[id] = spec._replace(keeps=())
+
+    def users_of_bad(self) -> dict[TaskRunId, Future[Any]]:
+        """Return the runs behind shared things that will bring nothing, and these."""
+        return self._shared.users_of_bad()
 
     def forget(self, id: TaskRunId) -> None:
         """Forget a run of which nobody will speak again."""
@@ -118,14 +126,15 @@ class Sender:
         future = self._shared.send(tuple, list(wire), self._key(id, 1))
         self._held.put(id, Sent(future, 1))
 
-    def _send(self, runs: list[Submission]) -> list[Submission]:
-        calls, rows, keys, sent, gone = [], [], [], [], []
+    def _send(self, runs: list[Submission]) -> list[tuple[Submission, Loss]]:
+        calls, rows, keys, sent, unsent = [], [], [], [], []
         known: dict[Key, Alias] = {}
         for run in runs:
             spec = self._specs[run.id]
             row = self._references(run, spec)
-            if row is None:
-                gone.append(run)
+            if isinstance(row, Loss):
+                unsent.append((run, row))
+                self._unsent.add((run.id, run.submission))
                 continue
             first = self._first_key(run, spec)
             if first is not None:
@@ -141,26 +150,27 @@ class Sender:
             sent.append(run)
         if sent:
             self._map(sent, keys, calls, rows)
-        return gone
+        return unsent
 
     def _map(
         self, runs: list[Submission], keys: list[Key], calls: list[bytes], rows: list[list[Alias]]
     ) -> None:
         specs = [self._specs[run.id] for run in runs]
-        futures = self._client.map(
-            self._run_task,
-            calls,
-            *columns(rows),
-            key=keys,
-            pure=False,
-            priority=priority_of(keys, specs),
-            resources=resources_of(specs[0], runs[0].attempt),
-            workers=list(specs[0].workers) if specs[0].workers else None,
-        )
+        with unwarned():
+            futures = self._client.map(
+                self._run_task,
+                calls,
+                *columns(rows),
+                key=keys,
+                pure=False,
+                priority=priority_of(keys, specs),
+                resources=resources_of(specs[0], runs[0].attempt),
+                workers=list(specs[0].workers) if specs[0].workers else None,
+            )
         for run, spec, future in zip(runs, specs, futures, strict=True):
-            is_foreign = spec.foreign is not None
+            behind = self._computed.get(run.id, spec.foreign)
             cached = self._cached.get(run.id)
-            sent = Sent(future, run.submission, run.upstream_ids, cached, is_foreign=is_foreign)
+            sent = Sent(future, run.submission, run.upstream_ids, behind, cached)
             self._held.put(run.id, sent)
 
     def _key(self, id: TaskRunId, submission: int) -> Key:
@@ -169,19 +179,21 @@ class Sender:
             name = self._names[id] = key_name(self._spec.run, id, self._specs[id].name)
         return (name, id[1], submission)
 
-    def _references(self, run: Submission, spec: RunSpec) -> list[Key] | None:
-        """Return what a run stands behind; None where a large argument is gone."""
+    def _references(self, run: Submission, spec: RunSpec) -> list[Key] | Loss:
+        """Return what a run stands behind, or why that is not to be had."""
         try:
             row = [self._shared.key_for(shared, run.id) for shared in (spec.code, *spec.constants)]
         except LookupError:
-            return None
+            return Loss("error", "a large argument of it is not held any more")
         if spec.foreign is not None:
-            return [*row, self._foreign_key(run.id, spec.foreign)]
-        row += [
-            self._upstream_key(id, value)
-            for id, value in zip(run.upstream_ids, run.upstream, strict=True)
-            if isinstance(value, int)
-        ]
+            behind = self._foreign(run.id, spec.foreign)
+            return behind if isinstance(behind, Loss) else [*row, cast(Key, behind.key)]
+        sources = zip(run.upstream_ids, run.upstream, strict=True)
+        sent = [(id, value) for id, value in sources if isinstance(value, int)]
+        for id, submission in sent if self._unsent else ():
+            if (id, submission) in self._unsent:
+                return Loss("upstream", "what is upstream could not be sent", culprit=id)
+        row += [self._upstream_key(id, submission) for id, submission in sent]
         return row
 
     def _first_key(self, run: Submission, spec: RunSpec) -> Key | None:
@@ -199,12 +211,18 @@ class Sender:
             return cast(Key, sent.future.key)
         return self._key(id, submission)
 
-    def _foreign_key(self, id: TaskRunId, foreign: Any) -> Key:
-        if isinstance(foreign, Future):
-            return cast(Key, foreign.key)
-        if id not in self._computed:
-            self._computed[id] = self._client.compute(foreign)
-        return cast(Key, self._computed[id].key)
+    def _foreign(self, id: TaskRunId, foreign: Any) -> Future[Any] | Loss:
+        """Return the future of what is somebody else's, or why there is none."""
+        future: Future[Any] = foreign
+        if not isinstance(foreign, Future):
+            if id not in self._computed:
+                try:
+                    with unwarned():
+                        self._computed[id] = self._client.compute(foreign)
+                except Exception as error:  # noqa: BLE001 (a lazy value's graph is the user's)
+                    return raised(error)
+            future = self._computed[id]
+        return foreign_loss(future) if future.status in BAD else future
 
 
 def _wrap(run: str, topic: str, context: bytes, code: Code) -> bytes:

@@ -7,8 +7,10 @@ badly is sent again under a new key: Dask would hand its error on to whatever st
 from __future__ import annotations
 
 import pickle
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import dask
@@ -25,6 +27,21 @@ _IDLE_CODES: Final = 64
 _IDLE_BYTES: Final = 100_000
 #: From which size on Dask warns about a message, without saying what is large in it.
 _WARNS_FROM: Final = "distributed.admin.large-graph-warning-threshold"
+
+
+#: Dask's settings are the process's: two that change one at a time would mix up what was before.
+_setting: Final = threading.Lock()
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Send something without Dask's word about its size.
+
+    Our own warning has named the argument by now, in the caller's thread. A filter of warnings
+    would hold for all threads, and for all warnings of theirs.
+    """
+    with _setting, dask.config.set({_WARNS_FROM: 2**62}):
+        yield
 
 
 class _Sent:
@@ -100,10 +117,21 @@ class SharedFutures:
 
     def send(self, make: Callable[[Any], object], content: list[Any], key: Key) -> Future[Any]:
         """Send a Dask task that returns what it is given."""
-        # Our own warning has named the argument by now; a filter of warnings would hold for all
-        # threads as well.
-        with dask.config.set({_WARNS_FROM: 2**62}):
+        with unwarned():
             return self._client.submit(make, content, key=key, pure=False)
+
+    def users_of_bad(self) -> dict[TaskRunId, Future[Any]]:
+        """Return the runs that stand behind something that will bring nothing, and its future.
+
+        Most are told so by their own futures. What was sent behind a future that had failed by
+        then, together with runs behind itself, may be left waiting by the scheduler.
+        """
+        return {
+            id: sent.future
+            for sent in self._sent.values()
+            if sent.future is not None and sent.future.status in BAD
+            for id in sent.users
+        }
 
     def settle(self, id: TaskRunId, needed: Iterable[Shared]) -> None:
         """Let go of what only this run needed."""
@@ -133,9 +161,12 @@ class SharedFutures:
                 shared.data = None
 
     def release_all(self) -> None:
-        """Let go of everything."""
-        for sent in self._sent.values():
+        """Let go of everything: nothing is sent any more."""
+        for shared, sent in self._sent.items():
             self._release(sent)
+            # What an unfinished run needs, it needs when it is resumed.
+            if isinstance(shared, Constant) and not sent.users:
+                shared.data = None
         self._idle.clear()
 
     @staticmethod

@@ -9,12 +9,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from dask_taskrunner.exceptions import ArgumentError
 
 Wanted: TypeAlias = type | tuple[type, ...]
 
 # A constant may be a list of a million numbers: their types are compared in C, and none is visited.
 _LEAVES = frozenset({bool, int, float, complex, str, bytes, type(None)})
+#: A container with fewer items is walked as fast as it is looked up.
+_LOOKED_UP_FROM: Final = 1000
 
 
 def find(value: object, wanted: Wanted) -> list[Any]:
@@ -35,40 +39,67 @@ def find(value: object, wanted: Wanted) -> list[Any]:
     return list(found.values())
 
 
-def replace(value: Any, wanted: Wanted, make: Callable[[Any], object]) -> Any:
+def replace(
+    value: Any,
+    wanted: Wanted,
+    make: Callable[[Any], object],
+    plain: dict[int, object] | None = None,
+) -> Any:
     """Return `value` with ``make(x)`` for each `x` of the type `wanted`.
 
     What holds none of them is the same object afterwards. Containers keep their type; a
     dataclass is copied without its ``__init__`` being called.
+
+    Parameters
+    ----------
+    value, wanted, make
+        See above.
+    plain : dict, optional
+        Large containers that are known to hold none, by id; more are added. One dict for several
+        calls with the same `wanted` spares a second walk.
+
+    Raises
+    ------
+    ArgumentError
+        A container contains itself, and what is to be replaced.
     """
+    try:
+        return _replace(value, wanted, make, plain, set())
+    except RecursionError:
+        if find(value, wanted):
+            raise ArgumentError(
+                "an argument that contains itself, or is nested hundreds of levels deep, cannot "
+                "hold a task or a future. Pass that as an argument of its own."
+            ) from None
+        return value
+
+
+def _replace(
+    value: Any,
+    wanted: Wanted,
+    make: Callable[[Any], object],
+    plain: dict[int, object] | None,
+    around: set[int],
+) -> Any:
     if isinstance(value, wanted):
         return make(value)
-    if type(value) in _LEAVES:
+    if type(value) in _LEAVES or (plain and id(value) in plain):
         return value
     items = items_of(value)
-    if not items or _LEAVES.issuperset(map(type, items)):
+    if not items:
         return value
-    new = [replace(item, wanted, make) for item in items]
-    if all(a is b for a, b in zip(items, new, strict=True)):
-        return value
-    return _rebuild(value, new)
-
-
-def rewrite(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return `value` with ``change(x)`` for whatever is inside, itself included, outermost first.
-
-    What `change` returns unchanged is looked into, if it is a container.
-    """
-    new = change(value)
-    if new is not value or type(value) in _LEAVES:
-        return new
-    items = items_of(value)
-    if not items or _LEAVES.issuperset(map(type, items)):
-        return value
-    changed = [rewrite(item, change) for item in items]
-    if all(a is b for a, b in zip(items, changed, strict=True)):
-        return value
-    return _rebuild(value, changed)
+    if not _LEAVES.issuperset(map(type, items)):
+        # Else it would be walked once for each level, until the levels are too many.
+        if id(value) in around:
+            raise RecursionError
+        around.add(id(value))
+        new = [_replace(item, wanted, make, plain, around) for item in items]
+        around.discard(id(value))
+        if not all(a is b for a, b in zip(items, new, strict=True)):
+            return rebuild(value, new)
+    if plain is not None and len(items) >= _LOOKED_UP_FROM:
+        plain[id(value)] = value
+    return value
 
 
 def items_of(value: object) -> list[Any]:
@@ -89,7 +120,7 @@ def _fields(value: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
 
 
-def _rebuild(value: Any, items: list[Any]) -> Any:
+def rebuild(value: Any, items: list[Any]) -> Any:
     """Return a container like `value` with other `items`, in the order of :func:`items_of`."""
     if isinstance(value, tuple):
         make: Callable[[Iterable[Any]], Any] = getattr(type(value), "_make", type(value))

@@ -8,6 +8,7 @@ the dependents pending for ever.
 from __future__ import annotations
 
 import pickle
+import threading
 from typing import Any, cast
 
 import cloudpickle
@@ -20,6 +21,7 @@ from dask_taskrunner.worker.wire import PROTOCOL, WireState
 
 #: From this size on a pickle is handed to Dask out of band, so that it is not copied once more.
 _OUT_OF_BAND = 65_536
+_OPENING = tuple(threading.RLock() for _ in range(16))
 
 
 class Envelope:
@@ -128,10 +130,14 @@ def open_parts(holder: list[Any]) -> Any:
 
     Later consumers in this process share it, as they do with raw Dask.
     """
-    (parts,) = holder
-    if not isinstance(parts, Opened):
-        parts = holder[0] = Opened(pickle.loads(parts[0], buffers=parts[1]))
-    return parts.value
+    if not isinstance(holder[0], Opened):
+        # Two threads that need it at once must not both make one. The locks are few, and may be
+        # taken twice: what is opened may have to open something itself.
+        with _OPENING[id(holder) // 16 % len(_OPENING)]:
+            parts = holder[0]
+            if not isinstance(parts, Opened):
+                holder[0] = Opened(pickle.loads(parts[0], buffers=parts[1]))
+    return holder[0].value
 
 
 def pickle_value(value: object, protocol: int) -> tuple[Any, list[Any]]:

@@ -40,13 +40,17 @@ class _OpenFlow:
     """A flow run's shared definition, unpickled as far as it was needed."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
         self.definition = FlowDefinition._make(pickle.loads(data))
-        self.context: dict[str, Any] = pickle.loads(self.definition.context)
-        parameters = self.context.get("parameters", {})
-        #: True where large parameters are not in the context, but come beside the arguments.
-        self.is_large = any(isinstance(p, ConstantPlaceholder) for p in parameters.values())
+        self._size = len(data)
+        self._context: dict[str, Any] | None = None
         self._tasks: dict[int, Any] = {}
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What all task runs have in their context. What opening it raises is the user's, too."""
+        if self._context is None:
+            self._context = pickle.loads(self.definition.context)
+        return self._context
 
     def task(self, position: int) -> Any:
         """Return a task's definition. What unpickling it raises is the user's to see."""
@@ -56,10 +60,10 @@ class _OpenFlow:
 
     def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
         # To another worker it goes as it came.
-        return bytes, (self._data,)
+        return bytes, (pickle.dumps(tuple(self.definition)),)
 
     def __sizeof__(self) -> int:
-        return len(self._data)
+        return self._size
 
 
 def run_task(call: bytes, definition: list[Any], references: tuple[Any, ...]) -> Envelope:
@@ -145,6 +149,7 @@ class _Execution:
             task = self._task()
             inputs = self._inputs(arguments) if ready else {}
             initial = self._initial(cached)
+            context = self._context(arguments)
         except Exception as error:  # noqa: BLE001 (the user's modules and classes are unpickled)
             text = f"{type(error).__name__}: {error}"
             return Failed(
@@ -160,7 +165,7 @@ class _Execution:
             upstream_states={r.slug: r.state for r in arguments.received},
             inputs=inputs,
             ignore_trigger=call.ignores_trigger,
-            context=self._context(arguments),
+            context=context,
         )
 
     def _initial(self, cached: Any) -> State:
@@ -232,9 +237,10 @@ class _Execution:
 
     def _context(self, arguments: _Arguments) -> dict[str, Any]:
         call = self.call
+        shared = self.flow.context
         return {
-            **self.flow.context,
-            **({"parameters": arguments.parameters(self.flow)} if self.flow.is_large else {}),
+            **shared,
+            **arguments.large_parameters(shared.get("parameters", {})),
             "task_run_number": call.run_number,
             "attempt": call.attempt,
             "task_name": call.name,
@@ -301,11 +307,15 @@ class _Arguments(NamedTuple):
             for name, value in arguments.items()
         }
 
-    def parameters(self, flow: _OpenFlow) -> dict[str, Any]:
-        """Return the flow's parameters, also the large ones."""
+    def large_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the flow's parameters, where large ones come beside the arguments."""
+        if not any(isinstance(value, ConstantPlaceholder) for value in parameters.values()):
+            return {}
         return {
-            name: self._value_of(value) if isinstance(value, ConstantPlaceholder) else value
-            for name, value in flow.context["parameters"].items()
+            "parameters": {
+                name: self._value_of(value) if isinstance(value, ConstantPlaceholder) else value
+                for name, value in parameters.items()
+            }
         }
 
     def _value_of(self, placeholder: Any) -> Any:

@@ -15,16 +15,21 @@ from fakes.gates import eventually
 from dask_taskrunner import Flow, context, exceptions, signals, task, triggers
 from dask_taskrunner.backend import Backend
 from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import (
     Event,
     TaskRunEnded,
     TaskRunLost,
     ValueLost,
 )
+from dask_taskrunner.states import Success
+from dask_taskrunner.worker.envelope import Envelope
 
 #: What takes longer has failed.
 PATIENCE = 20.0
 LARGE = "x" * 10_000
+#: Sent apart from the task runs.
+HUGE = "y" * 300_000
 
 
 @task
@@ -192,6 +197,138 @@ class TestBackend:
         assert (body.id, body.submission) == (run.id("runs_for"), 1)
         assert body.execution == header.execution
         assert body.started == header.started
+
+    # -- what is shared, given, and somebody else's ----------------------------------------
+
+    def test_a_large_argument_and_a_small_one_arrive(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            for n in range(3):
+                add(HUGE, str(n), upstream_tasks=[give(n)])
+        run = open_run(flow)
+        (constant,) = run.plan.specs[run.id("add")].constants
+        assert run.plan.specs[run.id("add-3")].constants == (constant,)
+        run.send("give", "give-2", "give-3", "add", "add-2", "add-3")
+        for n, slug in enumerate(("add", "add-2", "add-3")):
+            run.hear(slug)
+            assert run.fetch(slug) == HUGE + str(n)
+
+    def test_a_large_argument_is_there_for_a_run_that_is_sent_again(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            add(HUGE, "a")
+            add(HUGE, "b")
+        run = open_run(flow)
+        run.send("add")
+        run.hear("add")
+        run.channel.settle([run.id("add")])
+        run.channel.release([run.id("add")])
+        run.channel.submit([run.submission("add-2"), run.submission("add", 2, run_number=2)])
+        run.hear("add", 2)
+        run.hear("add-2")
+        assert run.fetch("add") == HUGE + "a"
+        assert run.fetch("add-2") == HUGE + "b"
+
+    def test_many_references_arrive_in_their_order(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            sources = [give(n) for n in range(5)]
+            look([*sources, HUGE, HUGE.encode()])
+        run = open_run(flow)
+        run.send(*(f"give-{n}" if n > 1 else "give" for n in range(1, 6)), "look")
+        run.hear("look")
+        assert run.fetch("look") == repr([0, 1, 2, 3, 4, HUGE, HUGE.encode()])
+
+    def test_settling_what_was_never_sent_or_twice_is_nothing(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            add(HUGE, "a")
+        run = open_run(flow)
+        run.channel.settle([run.id("add")])
+        run.send("add")
+        run.hear("add")
+        run.channel.settle([run.id("add"), run.id("add")])
+        assert run.fetch("add") == HUGE + "a"
+
+    def test_runs_may_come_later_and_go_before_the_end(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            add(give(LARGE), HUGE)
+        run = open_run(flow)
+        run.send("give")
+        run.hear("give")
+        n, spec = len(run.plan.specs), run.plan.specs[run.id("add")]
+        run.channel.add({(n, -1): spec._replace(slug="later")})
+        run.channel.submit([Submission((n, -1), 1, 1, 1, (run.id("give"),), (1,))])
+        while True:
+            event = run.news.get(timeout=PATIENCE)
+            if isinstance(event, TaskRunEnded) and event.id == (n, -1):
+                break
+        assert run.channel.fetch((n, -1), PATIENCE) == LARGE + HUGE
+        run.channel.release([(n, -1)])
+        run.channel.settle([(n, -1)])
+        run.channel.forget([(n, -1)])
+        assert run.fetch("give") == LARGE
+
+    def test_a_state_can_be_shared_with_another_run_which_then_holds_it(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            add(give(LARGE), "y")
+        one, other = open_run(flow), open_run(flow)
+        assert one.channel.share(one.id("give")) is None
+        one.send("give")
+        header = one.hear("give")
+        assert header.small is None
+        other.channel.hold(other.id("give"), one.channel.share(one.id("give")))
+        one.channel.release([one.id("give")])
+        assert one.channel.share(one.id("give")) is None
+        assert other.channel.holds(other.id("give"))
+        other.send("add")
+        other.hear("add")
+        assert other.fetch("add") == LARGE + "y"
+        assert other.fetch("give") == LARGE
+
+    def test_a_state_that_is_held_elsewhere_comes_with_the_spec(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            look(give(LARGE))
+        one, other = open_run(flow), open_run(flow)
+        one.send("give")
+        one.hear("give")
+        spec = other.plan.specs[other.id("give")]
+        other.channel.add({other.id("give"): spec._replace(held=one.channel.share(one.id("give")))})
+        other.send("look")
+        other.hear("look")
+        assert other.fetch("look") == repr(LARGE)
+
+    def test_a_state_can_be_given_with_its_value(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            add(give("left out"), "y")
+        run = open_run(flow)
+        made = Header(
+            *run.id("give"), 1, 0, "Success", None, "", 1, None, None, 0.0, "str", 10_000, None, {}
+        )
+        wire = Envelope(made, "give", Success(LARGE)).to_wire()
+        run.channel.add({run.id("give"): run.plan.specs[run.id("give")]._replace(wire=wire)})
+        run.send("add")
+        run.hear("add")
+        assert run.fetch("add") == LARGE + "y"
+        assert run.fetch("give") == LARGE
+
+    def test_the_plain_value_of_a_state_is_there_for_others(self, open_run: OpenRun):
+        with Flow("etl") as flow:
+            give(LARGE)
+            look(fails())
+        run = open_run(flow)
+        run.send("give")
+        header = run.hear("give")
+        future = run.channel.value_future(run.id("give"), header)
+        run.channel.release([run.id("give")])
+        with pytest.raises(exceptions.ResultReleased):
+            run.channel.value_future(run.id("give"), header)
+        # It is of the cluster's own kind, and so may be an argument.
+        spec = run.plan.specs[run.id("give")]
+        n = len(run.plan.specs)
+        run.channel.add({(n, -1): spec._replace(slug="theirs", foreign=future)})
+        run.channel.submit([Submission((n, -1), 1, 1, 1, (), ())])
+        while True:
+            event = run.news.get(timeout=PATIENCE)
+            if isinstance(event, TaskRunEnded) and event.id == (n, -1):
+                break
+        assert run.channel.fetch((n, -1), PATIENCE) == LARGE
 
     # -- release, holds -------------------------------------------------------------------
 

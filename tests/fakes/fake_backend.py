@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from dask_taskrunner import Flow, FlowRun
-from dask_taskrunner.backend import Code, Constant, FlowSpec, RunSpec, Shared
+from dask_taskrunner.backend import Code, Constant, FlowSpec, Foreign, RunSpec, Shared
 from dask_taskrunner.dask_backend.messages import pickle_call
 from dask_taskrunner.exceptions import ResultLost, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
@@ -33,6 +33,7 @@ from dask_taskrunner.machine.events import (
     ValueLost,
     WorkerRemoved,
 )
+from dask_taskrunner.packing import pickle_whole
 from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.worker import run_task as worker_side
 from dask_taskrunner.worker.envelope import Envelope, open_result, plain_value, wire_of
@@ -134,8 +135,8 @@ class FakeBackend:
         monkeypatch.setattr(worker_side, "get_worker", lambda: self.worker_here)
 
     @property
-    def foreign_types(self) -> tuple[type, ...]:
-        return (FakeFuture,)
+    def foreign(self) -> Foreign:
+        return Foreign((FakeFuture,))
 
     def open_run(self, spec: FlowSpec, post: Post) -> FakeChannel:
         channel = self.channels[spec.run] = FakeChannel(self, spec, post)
@@ -173,7 +174,7 @@ class FakeChannel:
         self._spec = spec
         self._post = post
         self._specs: dict[TaskRunId, RunSpec] = {}
-        self._context = pickle.dumps(dict(spec.context))
+        self._context = pickle_whole(dict(spec.context))
         #: What several runs share, as it lies on the cluster, and who needs it still.
         self.shared: dict[Shared, list[Any]] = {}
         self.users: dict[Shared, set[TaskRunId]] = {}
@@ -229,7 +230,7 @@ class FakeChannel:
     def settle(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
             for shared in self._needs(id):
-                self.users[shared].discard(id)
+                self.users.get(shared, set()).discard(id)
 
     def forget(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
@@ -389,7 +390,7 @@ class FakeChannel:
                 self.shared[shared] = [self._content(shared)]
         row = [self.shared[constant] for constant in spec.constants]
         if spec.foreign is not None:
-            return self.shared[spec.code], (spec.foreign.value,)
+            return self.shared[spec.code], (*row, spec.foreign.value)
         row += [_handed_to(task.worker, source) for source in self._upstream(task.run)]
         if (first := self._begins_with(spec)) is not None:
             row.append(first)

@@ -285,8 +285,44 @@ def test_a_context_that_cannot_be_sent_is_found_before_anything_is(context, text
         check_context(context, context.pop("parameters"))
 
 
+def test_what_a_script_defines_may_be_in_a_context():
+    namespace = {"__name__": "__main__"}
+    exec("class Mine: pass", namespace)
+    check_context({"mine": namespace["Mine"]()}, {"double": lambda x: 2 * x})
+
+
 def test_a_context_that_can_be_sent_is_fine():
     check_context({"region": "eu"}, {"x": 1})
+
+
+def test_a_large_parameter_is_sent_once_and_stands_in_no_context():
+    numbers = list(range(200_000))
+    with Flow("etl") as flow:
+        x, _ = Parameter("x"), Parameter("y")
+        add(x)
+        one()
+    made = plan(flow, {"x": numbers, "y": 5})
+    (constant,) = made.specs[0, -1].constants
+    assert made.specs[1, -1].constants == (constant,)
+    assert pickle.loads(constant.data) == numbers
+    assert made.stand_ins.keys() == {"x"}
+    assert [run.settles for run in made.machine.runs] == [True, True]
+
+
+def test_a_very_large_definition_is_warned_of(monkeypatch):
+    monkeypatch.setattr(packing, "VERY_LARGE", 50_000)
+    data = "x" * 60_000
+
+    @task
+    def closes_over():
+        return data
+
+    with Flow("etl") as flow:
+        closes_over()
+        closes_over()
+        one()
+    (text,) = plan(flow).warnings
+    assert text.startswith("the definition of task 'closes_over', of 6")
 
 
 # --- large flows, by the work counted ------------------------------------------------------------

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from dask_taskrunner.exceptions import ArgumentError
 from dask_taskrunner.graph.arguments import find, replace
 
 
@@ -123,3 +124,38 @@ def test_a_list_of_a_million_numbers_is_not_walked_one_by_one(monkeypatch):
     assert find(numbers, Mark) == []
     assert replace(numbers, Mark, repr) is numbers
     assert len(asked) < 20
+
+
+def around_itself(*inside):
+    value: list[object] = [*inside, *range(10_000)]
+    value.append({"again": (value,)})
+    return value
+
+
+def test_what_contains_itself_and_nothing_of_the_kind_stays_the_same_object():
+    value = around_itself()
+    assert replace(value, Mark, repr) is value
+
+
+def test_what_contains_itself_and_what_is_looked_for_is_refused():
+    with pytest.raises(ArgumentError, match="contains itself"):
+        replace(around_itself(mark), Mark, repr)
+
+
+def test_what_is_nested_too_deeply_is_refused_where_something_is_to_be_replaced():
+    value: list[object] = [1]
+    for _ in range(5000):
+        value = [value]
+    assert replace(value, Mark, repr) is value
+    with pytest.raises(ArgumentError, match="nested hundreds of levels deep"):
+        replace([value, mark], Mark, repr)
+
+
+def test_large_containers_that_hold_nothing_are_remembered():
+    plain: dict[int, object] = {}
+    rows = [(n,) for n in range(2000)]
+    small = [(1,)]
+    value = [rows, small, mark]
+    assert replace(value, Mark, lambda found: "new", plain) == [rows, small, "new"]
+    assert plain == {id(rows): rows}
+    assert replace([mark, rows], Mark, lambda found: "new", plain)[1] is rows
