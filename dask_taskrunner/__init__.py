@@ -51,9 +51,11 @@ from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.mapping import unmapped
 from dask_taskrunner.graph.parameters import Parameter
 from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Task, task
+from dask_taskrunner.html_forms import html_of
 from dask_taskrunner.retries import exponential
 from dask_taskrunner.run_context import context
 from dask_taskrunner.runner import DaskTaskRunner, run_flow
+from dask_taskrunner.showing import show
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures
 from dask_taskrunner.task_runner import TaskRunner
@@ -64,6 +66,9 @@ __version__ = "0.1.0"
 
 # Flow.run lives below the runner that does the work.
 hooks.register("Flow.run", run_flow)
+# What a notebook shows of things is known above them.
+hooks.register("html", html_of)
+hooks.register("show", show)
 
 __all__ = [
     "ArgumentError",

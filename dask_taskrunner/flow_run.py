@@ -10,10 +10,11 @@ from dask_taskrunner.awaiting import ended
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.flow_record import FlowRecord
 from dask_taskrunner.keeping import Holder
+from dask_taskrunner.shown import ShownLive
 from dask_taskrunner.states import Failed
 
 
-class FlowRun(FlowRecord):
+class FlowRun(FlowRecord, ShownLive):
     """One run of a flow.
 
     Attributes
@@ -26,7 +27,11 @@ class FlowRun(FlowRecord):
         For people.
     parameters : dict
         The value of every parameter.
+    where : str
+        The cluster, in words.
     """
+
+    where: str = ""
 
     def attach(self, driver: Driver) -> None:
         """Take the driver, which needs this object's listener and so comes after it."""

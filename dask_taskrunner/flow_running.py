@@ -17,9 +17,8 @@ from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.launching import Keep, launch, merge_parameters
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.result_cache import ResultCache
+from dask_taskrunner.showing import watching
 from dask_taskrunner.states import State
-from dask_taskrunner.view.tally import Tally
-from dask_taskrunner.view.terminal import Title, watching
 
 
 class RunsFlows(Connected):
@@ -45,7 +44,8 @@ class RunsFlows(Connected):
         flow : Flow
             What to run.
         progress : bool, optional
-            Whether to show a live block; default: where standard error is a terminal, not in tasks.
+            Whether to show a live block; default: in a notebook, and where standard error is a
+            terminal, but not in tasks.
         **options
             As :meth:`start`.
 
@@ -69,10 +69,9 @@ class RunsFlows(Connected):
             interrupts.cancelling(launched),
         ):
             run = self.start(flow, **options)
-            title = Title(flow.name, run.run_name, self.where)
             with (
                 # The last picture shows what has become of the run.
-                watching(run.history, Tally(run.names), title, progress=self._shown(progress)),
+                watching(run, progress=self._shown(progress)),
                 interrupts.cancelling(launched),
             ):
                 interrupts.wait(run, interrupted)
@@ -110,8 +109,7 @@ class RunsFlows(Connected):
         raise_on_failure = options.pop("raise_on_failure", False)
         # Planning pickles, and a runner that was made in an event loop has yet to connect.
         run = await asyncio.to_thread(self.start, flow, **options)
-        title = Title(flow.name, run.run_name, self.where)
-        with watching(run.history, Tally(run.names), title, progress=self._shown(progress)):
+        with watching(run, progress=self._shown(progress)):
             try:
                 await run
             except asyncio.CancelledError:
@@ -173,7 +171,7 @@ class RunsFlows(Connected):
             The result that an earlier run's state stands for is gone, or on another Dask client.
         """
         self._check_open()
-        return launch(
+        run = launch(
             flow,
             self._backend,
             parameters=merge_parameters(parameters, more_parameters),
@@ -189,6 +187,8 @@ class RunsFlows(Connected):
             cache=self._cache,
             before_start=self._keep_track,
         )
+        run.where = self.where
+        return run
 
     def _warn(self, plan: FlowPlan) -> None:
         """Warn, in the caller's thread and before anything is sent, of what the caller can mend."""

@@ -19,6 +19,16 @@ def describe_failures(
     records: Mapping[TaskRunId, TaskRunRecord],
 ) -> str:
     """Return what failed in a flow run and what did not run because of it, as people read it."""
+    return failure_text(failure_report(flow_name, run_name, plan, records))
+
+
+def failure_report(
+    flow_name: str,
+    run_name: str,
+    plan: FlowPlan,
+    records: Mapping[TaskRunId, TaskRunRecord],
+) -> FailureReport:
+    """Return the same as plain data."""
     failed, not_run = [], []
     for id, record in records.items():
         header, task = record.header, plan.resolved[id[0]]
@@ -29,7 +39,7 @@ def describe_failures(
             not_run.append(NotRun(record.plan.slug, f"trigger {_short(name, header.message)}"))
         else:
             failed.append(_failure(record, max_attempts(record, task.max_retries)))
-    return failure_text(FailureReport(flow_name, run_name, len(records), failed, not_run))
+    return FailureReport(flow_name, run_name, len(records), failed, not_run)
 
 
 def max_attempts(record: TaskRunRecord, max_retries: int) -> int:

@@ -231,6 +231,7 @@ class _Batch:
             id(source): places[found[0]]
             for source, found in zip(call.upstream, sources, strict=True)
         }
+        names = _distinct([name for _, name in upstream])
         filled = fill(call, at, self._session._foreign_types)
         arguments, constants = self.packer.pack(slug, filled)
         definition = self.definition
@@ -240,12 +241,14 @@ class _Batch:
             code=self._code,
             definition=0,
             arguments=arguments,
-            upstream_slugs=tuple(name for _, name in upstream),
+            upstream_slugs=names,
             priority=definition.priority,
             resources=definition.resources,
             workers=workers_of(definition),
             constants=constants,
             # A collection of the cluster's own refers to what the user may let go.
+            # What is another run's still has the name that it had there.
+            known_as={n: new for n, new in enumerate(names) if new != upstream[n][1]},
             keeps=()
             if _PLAIN.issuperset(map(type, call.arguments.values()))
             else (call.arguments,),
@@ -344,6 +347,21 @@ class _Batch:
         # Else its result might be gone by the time it is told of.
         theirs.post(ResultsWanted(time.monotonic(), (record.id,)))
         self.follow.append(lambda: theirs.when_ended(record.id, tell))
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of which no two are the same: a trigger sees the states upstream by them."""
+    if len(set(names)) == len(names):
+        return tuple(names)
+    found: dict[str, None] = {}
+    for name in names:
+        new = name
+        for number in itertools.count(2):
+            if new not in found:
+                break
+            new = f"{name}-{number}"
+        found[new] = None
+    return tuple(found)
 
 
 def _shared(source: TaskRun) -> Any:

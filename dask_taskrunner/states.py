@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dask_taskrunner.exceptions import ResultNotHere, describe
+from dask_taskrunner.shown import Shown
 from dask_taskrunner.times import epoch_seconds as epoch_seconds
 from dask_taskrunner.times import to_seconds as to_seconds
 from dask_taskrunner.times import utc as utc
@@ -121,7 +122,7 @@ class _TimeOrNow(_Stored):
 
 # `repr` is ours, and equality goes by Dask's tokens; there is no hash, for data may have none.
 @dataclass(eq=False, repr=False)
-class State:
+class State(Shown):
     """What is known of a task run: ``State(result=None, message=None)``."""
 
     color: ClassVar[str]

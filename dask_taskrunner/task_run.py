@@ -13,11 +13,12 @@ from dask_taskrunner.machine.records import Attempt, TaskRunRecord
 from dask_taskrunner.origins import Origin
 from dask_taskrunner.outcomes import error_of, value_of
 from dask_taskrunner.reporting import max_attempts
+from dask_taskrunner.shown import Shown
 from dask_taskrunner.states import Pending, Running, State
 from dask_taskrunner.view.text import task_run_repr
 
 
-class TaskRun:
+class TaskRun(Shown):
     """One task run of a flow run, while it runs and after.
 
     Get one by ``run[task]`` or ``run["slug"]``.

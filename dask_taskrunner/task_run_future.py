@@ -26,6 +26,7 @@ from dask_taskrunner.hook_thread import HookThread
 from dask_taskrunner.machine.events import RunsCancelled
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
 from dask_taskrunner.outcomes import values_of
+from dask_taskrunner.shown import Shown
 from dask_taskrunner.states import Pending, State
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.view.text import futures_repr, task_run_repr
@@ -41,7 +42,7 @@ _NAMED: Final = 3
 _PATIENCE: Final = 5.0
 
 
-class TaskRunFuture(Generic[R_co]):
+class TaskRunFuture(Generic[R_co], Shown):
     """One task run that was submitted by itself.
 
     It has the words of `concurrent.futures.Future`, and can be awaited.
@@ -240,7 +241,7 @@ def _call(function: Callable[[Any], object], future: object) -> None:
     function(future)
 
 
-class TaskRunFutures(Sequence[TaskRunFuture[R_co]]):
+class TaskRunFutures(Sequence[TaskRunFuture[R_co]], Shown):
     """The futures of many calls, in the order of what was mapped over."""
 
     def __init__(self, futures: Iterable[TaskRunFuture[R_co]], name: str = "") -> None:

@@ -15,9 +15,10 @@ from dask_taskrunner.graph.flow_graph import FlowGraph
 from dask_taskrunner.graph.parameters import Parameter
 from dask_taskrunner.graph.pictures import Picture, draw
 from dask_taskrunner.graph.tasks import BoundTask, Node, Task, find_nodes
+from dask_taskrunner.shown import Shown
 
 
-class Flow(FlowGraph):
+class Flow(FlowGraph, Shown):
     """A graph of tasks.
 
     Inside ``with Flow(...) as flow:`` calling a task adds it to the flow, and passing what the

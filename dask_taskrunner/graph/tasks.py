@@ -16,12 +16,13 @@ from dask_taskrunner.graph.building import OpenFlow, current_flow, is_building
 from dask_taskrunner.graph.definitions import Definition
 from dask_taskrunner.graph.operators import Operators
 from dask_taskrunner.graph.options import TaskOptions, check_options
+from dask_taskrunner.shown import Shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(Definition[R]):
+class Task(Definition[R], Shown):
     """A unit of work: a body with options, which flows may use many times.
 
     Derive from it and define ``run``, or decorate a function with :func:`task`. A subclass may

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dask_taskrunner.view.text import format_some
 
 #: So many failed task runs are told of one by one; the rest are named, so many again.
-_TOLD = 20
+TOLD = 20
 #: Attempts stand in one column, behind messages of up to this width.
 _MESSAGE_WIDTH = 36
 _FRAME = "  File "
@@ -68,22 +68,16 @@ def failure_text(report: FailureReport) -> str:
     str
         Several lines, without a line break at the end.
     """
-    told = report.failed[:_TOLD]
+    told = report.failed[:TOLD]
     width = max((len(failure.slug) for failure in told), default=0)
-    lines = [_headline(report)]
+    lines = [headline(report)]
     for failure in told:
         lines += _failure_lines(failure, width)
-    if more := [failure.slug for failure in report.failed[_TOLD:]]:
-        lines.append(f"  failed as well: {format_some(more, _TOLD)}")
-    by_reason: dict[str, list[str]] = {}
-    for run in report.not_run:
-        by_reason.setdefault(run.reason, []).append(run.slug)
-    for reason, slugs in by_reason.items():
-        lines.append(f"  not run: {format_some(slugs, _TOLD)} ({_first_line(reason)})")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {line}" for line in closing_lines(report))])
 
 
-def _headline(report: FailureReport) -> str:
+def headline(report: FailureReport) -> str:
+    """Write how many failed, and how many did not run because of them."""
     count = len(report.failed)
     runs = "task run" if report.total == 1 else "task runs"
     line = f"{report.flow_name} {report.run_name!r} failed: {count} of {report.total} {runs} failed"
@@ -92,18 +86,41 @@ def _headline(report: FailureReport) -> str:
     return line
 
 
+def closing_lines(report: FailureReport) -> list[str]:
+    """Write what failed beyond what is told of at length, and what did not run, and why."""
+    lines = []
+    if more := [failure.slug for failure in report.failed[TOLD:]]:
+        lines.append(f"failed as well: {format_some(more, TOLD)}")
+    by_reason: dict[str, list[str]] = {}
+    for run in report.not_run:
+        by_reason.setdefault(run.reason, []).append(run.slug)
+    for reason, slugs in by_reason.items():
+        lines.append(f"not run: {format_some(slugs, TOLD)} ({first_line(reason)})")
+    return lines
+
+
 def _failure_lines(failure: Failure, width: int) -> list[str]:
+    line = f"  {failure.slug:<{width}}  {first_line(failure.message):<{_MESSAGE_WIDTH}}"
+    lines = [f"{line}  {whereabouts(failure)}".rstrip()]
+    if said := with_inputs(failure):
+        lines.append(f"    {said}")
+    return lines + [f"  {line}" for line in frame_lines(failure.traceback)]
+
+
+def whereabouts(failure: Failure) -> str:
+    """Write which attempt it was, and on which worker: ``attempt 4 of 4, tcp://10.0.0.7:33121``."""
     where = []
     if failure.attempt is not None:
         where.append("attempt {} of {}".format(*failure.attempt))
     if failure.worker:
         where.append(failure.worker)
-    line = f"  {failure.slug:<{width}}  {_first_line(failure.message):<{_MESSAGE_WIDTH}}"
-    lines = [f"{line}  {', '.join(where)}".rstrip()]
-    said = ", ".join(f"{name}={_first_line(text)}" for name, text in failure.inputs.items())
-    if failure.name or said:
-        lines.append(f"    {': '.join(part for part in (failure.name, said) if part)}")
-    return lines + [f"  {line}" for line in frame_lines(failure.traceback)]
+    return ", ".join(where)
+
+
+def with_inputs(failure: Failure) -> str:
+    """Write what people call the run, and its inputs: ``eu: rows=[1, 2], threshold=0.5``."""
+    said = ", ".join(f"{name}={first_line(text)}" for name, text in failure.inputs.items())
+    return ": ".join(part for part in (failure.name, said) if part)
 
 
 def frame_lines(traceback: str) -> list[str]:
@@ -131,5 +148,6 @@ def frame_lines(traceback: str) -> list[str]:
     return [line for frame in frames for line in frame]
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """Return a text up to its first line break."""
     return text.partition("\n")[0]

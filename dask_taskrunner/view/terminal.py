@@ -7,35 +7,31 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.states import COLORS
+from dask_taskrunner.view.block import (
+    UPDATES_PER_SECOND,
+    Title,
+    choose,
+    how_far,
+    remarks,
+    shares,
+    time_taken,
+)
 from dask_taskrunner.view.tally import Group, Tally
-from dask_taskrunner.view.text import end_line, format_duration, format_retries, in_order
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-UPDATES_PER_SECOND = 4
 _NAME_WIDTH = 28
-#: A shorter time is no news, but the distance between two messages.
-_SHOWN_SECONDS = 0.05
 
 #: Held while a block is on the terminal: a second one would draw over it, and stays quiet.
 _terminal = threading.Lock()
-
-
-class Title(NamedTuple):
-    """What the block's first line says."""
-
-    flow_name: str
-    run_name: str
-    #: The cluster, in words.
-    where: str
 
 
 @contextmanager
@@ -124,12 +120,11 @@ def draw(
     shown = choose(list(tally.groups.values()), most_groups)
     cells = min(max(width // 4, 8), 24)
     for group in shown:
-        elapsed = group.elapsed(now)
         table.add_row(
             Text(f"  {group.name}"),
             bar(group, cells),
             f"{group.finished}/{group.total}",
-            format_duration(elapsed) if elapsed >= _SHOWN_SECONDS else "",
+            time_taken(group, now),
             told(group, now),
         )
     lines: list[RenderableType] = [
@@ -140,22 +135,6 @@ def draw(
         lines.append(Text(f"  and {hidden} more", style="dim"))
     lines.append(last_line(tally, now))
     return Lines(*lines)
-
-
-def choose(groups: Sequence[Group], most: int) -> list[Group]:
-    """Return the groups for which there is room, in their order."""
-    if len(groups) <= most:
-        return list(groups)
-    kept = set(sorted(range(len(groups)), key=lambda i: _interest(groups[i]))[:most])
-    return [group for i, group in enumerate(groups) if i in kept]
-
-
-def _interest(group: Group) -> int:
-    if group.failed:
-        return 0
-    if group.finished == group.total:
-        return 3
-    return 2 if group.first_at is None else 1
 
 
 def bar(group: Group, cells: int) -> Text:
@@ -169,44 +148,23 @@ def bar(group: Group, cells: int) -> Text:
     return text
 
 
-def shares(counts: Mapping[str, int], cells: int) -> list[tuple[str, int]]:
-    """Divide so many characters among states; even one failure among thousands gets one of them."""
-    states = in_order(counts)
-    total = sum(counts.values())
-    divided = {state: max(count * cells // total, 1) for state, count in states}
-    # What rounding left over, or took too much, is the largest one's.
-    divided[max(divided, key=divided.__getitem__)] += cells - sum(divided.values())
-    return [(state, divided[state]) for state, _ in states]
-
-
 def told(group: Group, now: float) -> Text:
     """Return what the bar does not say: what did not go well, and what is under way."""
     from rich.text import Text
 
-    parts = [
-        Text(f"{count} {state}", style=COLORS[state])
-        for state, count in in_order(group.counts)
-        if state not in ("Success", "Pending")
-    ]
-    due_in = group.next_due_in(now)
-    if due_in is None and group.retries:
-        parts.append(Text(format_retries(group.retries), style=COLORS["Retrying"]))
-    elif due_in is not None:
-        parts.append(Text(f"due in {format_duration(due_in)}", style=COLORS["Retrying"]))
-    rate = group.rate(now)
-    if rate is not None and group.finished < group.total:
-        parts.append(Text(f"{rate:.1f}/s", style="dim"))
-    return Text(", ").join(parts)
+    return Text(", ").join(
+        Text(text, style="dim" if state is None else COLORS[state])
+        for text, state in remarks(group, now)
+    )
 
 
 def last_line(tally: Tally, now: float) -> Text:
     """Return how far the whole run is, or how it ended."""
     from rich.text import Text
 
-    elapsed = tally.elapsed(now)
     if not tally.is_over:
-        return Text(f"{tally.finished} of {tally.total} finished, {format_duration(elapsed)}")
-    text = Text(end_line(tally.state, None, elapsed), style=COLORS[tally.state])
+        return Text(how_far(tally, now))
+    text = Text(how_far(tally, now), style=COLORS[tally.state])
     if tally.message:
         # A success that holds failures must not look as if all were well.
         text.append(f": {tally.message}", style=COLORS["Failed"] if tally.failed else "")

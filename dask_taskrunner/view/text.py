@@ -76,6 +76,14 @@ def flow_run_repr(flow_name: str, run_name: str, state: str, counts: Mapping[str
     return f"<FlowRun {flow_name} {run_name!r} {state}{': ' if told else ''}{told}>"
 
 
+def flow_run_line(flow_name: str, run_name: str, state: str, total: int, seconds: float) -> str:
+    """Write a flow run in a line: ``etl 'nightly': Success, 214 task runs, 41 s``."""
+    # What took long is not known to a tenth of a second by anybody who looks at a line.
+    took = f"{seconds:.0f} s" if 9.95 <= seconds < 59.5 else format_duration(seconds)
+    runs = "1 task run" if total == 1 else f"{total} task runs"
+    return f"{flow_name} {run_name!r}: {state}, {runs}, {took}"
+
+
 def task_run_repr(slug: str, state: str, message: str | None, attempts: int, name: str = "") -> str:
     """Write the repr of a task run: ``<TaskRun clean[17] 'eu' Failed("E: text"), 4 attempts>``."""
     named = f" {name!r}" if name and name != slug else ""
@@ -93,7 +101,8 @@ def futures_repr(name: str, counts: Mapping[str, int]) -> str:
 
 def failures_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Return the states that occur, with how often: what failed before what did not."""
-    return sorted(in_order(counts), key=lambda pair: pair[0] not in _FAILURES)
+    return sorted(in_order(counts), key=lambda pair: pair[0] not in FAILURES)
 
 
-_FAILURES = frozenset({"Failed", "TimedOut", "Crashed", "TriggerFailed", "Cancelled"})
+#: The states of runs that have no result, and never will.
+FAILURES = frozenset({"Failed", "TimedOut", "Crashed", "TriggerFailed", "Cancelled"})

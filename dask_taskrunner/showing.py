@@ -1,0 +1,143 @@
+"""Shows flow runs while somebody looks: in the notebook's cell, or in the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.reporting import failure_report
+from dask_taskrunner.states import Failed
+from dask_taskrunner.view import terminal
+from dask_taskrunner.view.block import Title
+from dask_taskrunner.view.cards import failure_card
+from dask_taskrunner.view.failure_text import FailureReport
+from dask_taskrunner.view.html import block, box, dot, escaped
+from dask_taskrunner.view.notebook import Forms, Output, current_cell, find_shell, keep_drawing
+from dask_taskrunner.view.tally import Tally
+from dask_taskrunner.view.text import flow_run_line
+
+#: How many seconds a cell waits for the last picture of a run that has ended.
+_PATIENCE: Final = 2.0
+_OUTPUT: Final = "dask-taskrunner"
+
+
+class Live(NamedTuple):
+    """How a notebook shows a run."""
+
+    #: Weakly, for it leads to the run: the thread holds it as long as it is drawn anew.
+    output: weakref.ref[Output]
+    #: Draws it anew until the run's end.
+    thread: threading.Thread
+    #: The last cell that got a block of it, and needs no second one.
+    cell: str
+
+
+#: Each run that a notebook has shown.
+_lives: weakref.WeakKeyDictionary[FlowRun, Live] = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def watching(run: FlowRun, *, progress: bool | None) -> Iterator[None]:
+    """Show a run's live block while the block of code waits for it, and leave its last picture.
+
+    Parameters
+    ----------
+    run : FlowRun
+        It goes on.
+    progress : bool, optional
+        None: in a notebook, and where standard error is a terminal.
+    """
+    shell = None if progress is False else find_shell()
+    if shell is None:
+        tally = Tally(run.names)
+        with terminal.watching(run.history, tally, _title(run), progress=progress):
+            yield
+        return
+    thread = _show_block(run, shell)
+    try:
+        yield
+    finally:
+        # A run that takes its time to end as cancelled is drawn so when it has.
+        thread.join(_PATIENCE)
+
+
+def show(run: FlowRun) -> bool:
+    """Show a run that goes on as a live block; else, or outside of a notebook, return False."""
+    shell = find_shell()
+    if shell is None or run._driver.ended.is_set() or _has_block(run, shell):
+        return False
+    _show_block(run, shell)
+    return True
+
+
+def _show_block(run: FlowRun, shell: Any) -> threading.Thread:
+    live = _lives.get(run)
+    output = None if live is None else live.output()
+    if live is None or output is None:
+        # Before the first picture: an interrupt may come with it, and what it leaves is drawn too.
+        output = Output(f"{_OUTPUT}-{run.run_id}", Picture(run))
+        live = Live(weakref.ref(output), keep_drawing(output, run._driver.ended), "")
+    _lives[run] = live._replace(cell=current_cell(shell))
+    output.show(shell)
+    return live.thread
+
+
+def _has_block(run: FlowRun, shell: Any) -> bool:
+    live = _lives.get(run)
+    return live is not None and live.cell == current_cell(shell)
+
+
+def flow_run_html(run: FlowRun) -> str:
+    """Return a run as a notebook shows it: one line in the cell that has its block already."""
+    shell = find_shell()
+    picture = Picture(run)
+    if shell is not None and _has_block(run, shell):
+        return picture.line()
+    return picture.draw()
+
+
+class Picture:
+    """What there is to see of a run, each time from what is new in its history."""
+
+    def __init__(self, run: FlowRun) -> None:
+        self._run = run
+        self._tally = Tally(run.names)
+        self._fed = 0
+
+    def __call__(self) -> Forms:
+        """Return its forms by MIME type."""
+        return {"text/html": self.draw(), "text/plain": repr(self._run)}
+
+    def draw(self) -> str:
+        """Return the block, and what is told of a failure."""
+        self._read()
+        drawn = block(self._tally, _title(self._run), time.time())
+        if isinstance(self._run.state, Failed):
+            drawn = box(drawn, failure_card(self._failure_report()))
+        return drawn
+
+    def _failure_report(self) -> FailureReport:
+        run = self._run
+        return failure_report(run.flow.name, run.run_name, run._plan, run._driver.machine.records)
+
+    def line(self) -> str:
+        """Return the run in a line."""
+        self._read()
+        run, state = self._run, type(self._run.state).__name__
+        seconds = self._tally.elapsed(time.time())
+        text = flow_run_line(run.flow.name, run.run_name, state, len(run), seconds)
+        return f"{dot(state)} {escaped(text)}"
+
+    def _read(self) -> None:
+        news = self._run.history[self._fed :]
+        self._fed += len(news)
+        self._tally.feed(news)
+
+
+def _title(run: FlowRun) -> Title:
+    return Title(run.flow.name, run.run_name, run.where)
