@@ -1,4 +1,4 @@
-"""What the page for those who come from elsewhere says to write here is run, and does what it says."""
+"""What the page for those who come from elsewhere says to write here does what its row says."""
 
 from __future__ import annotations
 
