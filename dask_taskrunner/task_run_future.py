@@ -145,7 +145,7 @@ class TaskRunFuture(Generic[R_co], Shown):
         Raises
         ------
         Exception
-            As :meth:`~dask_taskrunner.task_run.TaskRun.result`.
+            As :meth:`TaskRun.result`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         self._wait(timeout)

@@ -13,6 +13,8 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = f"dask_taskrunner {version}"
 
 napoleon_google_docstring = False
@@ -24,6 +26,6 @@ nitpick_ignore_regex = [
     # Others' objects: no inventory of theirs can be fetched where the documentation is built.
     ("py:.*", r"(?!dask_taskrunner\b).*"),
     # Types of ours that are no part of the API.
-    ("py:.*", r"dask_taskrunner\.(graph|machine|shown)\..*"),
+    ("py:.*", r"dask_taskrunner\.(graph|listener|machine|shown|waiting)\..*"),
     ("py:.*", r"dask_taskrunner\.(\w+\.)*_\w+"),
 ]

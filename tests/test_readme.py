@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import pytest
 from distributed import LocalCluster
+from pages import check_cells, run_cell
 
-from dask_taskrunner import Flow, task
+from dask_taskrunner import DaskTaskRunner, Flow, task
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -72,6 +73,7 @@ def run(directory: Path, *command: str) -> str:
 BLOCKS = blocks()
 NAME = "dask_taskrunner"
 OWN, FAILS, CLUSTERS = "A flow of your own", "When something fails", "Clusters"
+NOTEBOOK, GO_ON = "In a notebook", "From the middle, from the cache, in an event loop"
 
 
 def test_no_block_is_left_out():
@@ -82,7 +84,8 @@ def test_no_block_is_left_out():
         (OWN, "text"),
         (FAILS, "python"),
         (FAILS, "text"),
-        (CLUSTERS, "python"),
+        (NOTEBOOK, "python"),
+        (GO_ON, "python"),
         ("Development", "console"),
     ]
 
@@ -138,13 +141,6 @@ def stand_in(monkeypatch, module: str, name: str) -> None:
 
 
 @pytest.fixture
-def clusters():
-    namespace = {"__name__": "readme"}
-    exec(block(CLUSTERS, "python"), namespace)
-    return namespace
-
-
-@pytest.fixture
 def flow():
     @task
     def double(n):
@@ -155,44 +151,89 @@ def flow():
     return flow
 
 
+def options(where: str) -> str:
+    """Return what the table of clusters has for one of them."""
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(rf"^\| {where} \| `([^`]*)`", readme, re.M)
+    return found
+
+
+def make_runner(options: str) -> DaskTaskRunner:
+    return eval(f"DaskTaskRunner({options})", {"DaskTaskRunner": DaskTaskRunner})
+
+
+def test_no_cluster_is_left_out():
+    table = (CHECKOUT / "README.md").read_text(encoding="utf-8").split(f"## {CLUSTERS}")[1]
+    rows = re.findall(r"^\| ([\w ]+) \| `", table, re.M)
+    assert rows == ["where", "this machine", "what runs already", "Slurm", "Kubernetes"]
+
+
 @pytest.mark.cluster
 def test_the_script_for_a_cluster_of_this_machine_runs(tmp_path):
-    define = (
-        "from dask_taskrunner import Flow, task\n"
+    script = (
+        "from dask_taskrunner import DaskTaskRunner, Flow, task\n"
         "@task\n"
         "def double(n): return 2 * n\n"
         "with Flow('double') as flow: double(21)\n"
+        "if __name__ == '__main__':\n"
+        f"    with DaskTaskRunner({options('this machine')}) as runner:\n"
+        "        run = runner.run(flow)\n"
+        "    print(run.result())\n"
     )
-    script = define + block(CLUSTERS, "python") + "    print(run.result())\n"
     (tmp_path / "script.py").write_text(script)
     assert run(tmp_path, sys.executable, "script.py") == "42\n"
 
 
 @pytest.mark.cluster
-def test_a_cluster_that_runs_already_is_used_by_its_address(clusters, flow):
-    with StandIn() as cluster:
-        text = block(CLUSTERS, "python").replace("tcp://scheduler:8786", cluster.scheduler_address)
-        exec(text, clusters)
-        with clusters["running_already"]() as runner:
-            assert runner.run(flow).result() == 42
+def test_a_cluster_that_runs_already_is_used_by_its_address(cluster, flow):
+    text = options("what runs already").replace("tcp://scheduler:8786", cluster.scheduler_address)
+    with make_runner(text) as runner:
+        assert runner.address == cluster.scheduler_address
+        assert runner.run(flow).result() == 42
 
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(
-    ("name", "module", "class_name", "option"),
+    ("where", "module", "class_name", "option"),
     [
-        ("slurm", "dask_jobqueue", "SLURMCluster", "walltime"),
-        ("kubernetes", "dask_kubernetes.operator", "KubeCluster", "image"),
+        ("Slurm", "dask_jobqueue", "SLURMCluster", "walltime"),
+        ("Kubernetes", "dask_kubernetes.operator", "KubeCluster", "image"),
     ],
 )
 def test_a_cluster_class_is_named_configured_and_adapted(
-    monkeypatch, clusters, flow, name, module, class_name, option
+    monkeypatch, flow, where, module, class_name, option
 ):
     stand_in(monkeypatch, module, class_name)
-    with clusters[name]() as runner:
+    with make_runner(options(where)) as runner:
         assert runner.run(flow).result() == 42
     assert option in StandIn.asked_for
     assert set(StandIn.adapted) == {"minimum", "maximum"}
+
+
+@pytest.mark.cluster
+def test_the_cells_of_a_notebook_show_what_the_readme_shows(client, capsys):
+    namespace = {"__name__": "__main__"}
+    # The default client, as in a notebook that has one: what `DaskTaskRunner()` uses.
+    with client.as_current():
+        check_cells(block(NOTEBOOK, "python"), namespace)
+        with namespace["runner"] as runner:
+            assert runner.client is client
+            assert str(namespace["many"][1].exception()) == "negative price"
+            assert runner.last_run is namespace["run"]
+            run_cell(block(GO_ON, "python"), namespace)
+            assert_it_went_on(namespace, runner)
+    said = sorted(capsys.readouterr().out.splitlines())
+    assert said == ["clean[0] 2", "clean[1] 4"]
+
+
+def assert_it_went_on(cells, runner) -> None:
+    again = cells["again"]
+    assert (again["clean"].attempts, again["sum"].attempts[0].outcome) == ([], "success")
+    assert again.result() == cells["run"].result() == 50.0
+    assert runner.run(cells["cached"])["clean"].attempts[0].outcome == "success"
+    assert runner.run(cells["cached"])["clean"].attempts == []
+    runner.clear_cache()
+    assert len(runner.run(cells["cached"])["clean"].attempts) == 1
 
 
 def test_what_a_developer_runs_is_what_ci_runs():

@@ -26,7 +26,10 @@ PUBLIC = {
     "Parameter",
     "Task",
     "TaskRun",
+    "TaskRunFuture",
+    "TaskRunFutures",
     "TaskRunner",
+    "as_completed",
     "cache_validators",
     "context",
     "exceptions",
@@ -37,6 +40,8 @@ PUBLIC = {
     "task",
     "testing",
     "triggers",
+    "unmapped",
+    "wait",
 }
 
 #: What draws, parses command lines or tells the time in words is paid for when it is used.
