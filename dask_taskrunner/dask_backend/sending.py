@@ -110,6 +110,8 @@ class Sender:
     def forget(self, id: TaskRunId) -> None:
         """Forget a run of which nobody will speak again."""
         self._names.pop(id, None)
+        if self._unsent:
+            self._unsent = {unsent for unsent in self._unsent if unsent[0] != id}
 
     def finish(self) -> None:
         """Let go of what only unfinished runs need."""
