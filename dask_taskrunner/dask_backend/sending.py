@@ -10,7 +10,7 @@ from typing import Any, cast
 from dask._task_spec import Alias
 from distributed import Client, Future
 
-from dask_taskrunner.backend import Code, FlowSpec, RunSpec
+from dask_taskrunner.backend import Code, Constant, FlowSpec, RunSpec
 from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent
 from dask_taskrunner.dask_backend.messages import (
     Key,
@@ -82,7 +82,12 @@ class Sender:
             needed = (spec.code, *spec.constants) if self._spec.is_open else spec.constants
             self._shared.settle(id, needed)
             if spec.keeps:
-                self._specs[id] = spec._replace(keeps=())
+                spec = self._specs[id] = spec._replace(keeps=())
+            if self._spec.is_open and spec.constants:
+                # Their bytes go with the last run at hand that needs them, and not while another
+                # is being submitted that is given the same.
+                gone = tuple(Constant(None) for _ in spec.constants)
+                self._specs[id] = spec._replace(constants=gone)
 
     def forget(self, id: TaskRunId) -> None:
         """Forget a run of which nobody will speak again."""
