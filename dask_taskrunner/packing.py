@@ -7,7 +7,7 @@ and a placeholder stands in its place. All that cannot be sent is found here, be
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from dask_taskrunner import code_pickling
@@ -162,7 +162,10 @@ def unpicklable(slug: str, name: str, value: object, error: Exception) -> Unpick
     """Return the error for an argument that cannot be sent."""
     what = f"argument {name!r} of {slug!r}" if name != slug else slug
     instead = "Make it inside the task, or pass what it is made from."
-    if hasattr(value, "cr_await") or hasattr(value, "ag_await"):
+    for coroutine in find(value, Coroutine):
+        # It is said here, and Python need not warn of it as well.
+        coroutine.close()
+    if find(value, (Awaitable, AsyncIterator)):
         instead = "Nobody has awaited it: write `await` before it, or pass what it is made from."
     return UnpicklableArgument(
         f"{what} cannot be pickled: {describe(error)}. {instead}", task=slug, argument=name

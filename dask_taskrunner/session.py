@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from dask_taskrunner.backend import Backend, Code, Constant, FlowSpec, RunSpec
@@ -20,6 +21,7 @@ from dask_taskrunner.calls import (
     make_task,
     read_call,
     read_columns,
+    read_upstream,
     with_upstream,
 )
 from dask_taskrunner.driver import Driver
@@ -117,9 +119,11 @@ class Session:
         task_args: Mapping[str, Any] | None,
     ) -> TaskRunFuture[Any]:
         """Send one call of a task or a function."""
+        self._check_alive()
         name, task = make_task(f, task_args)
         call = read_call(task, name, args, kwargs, upstream_tasks, self._foreign_types)
         batch = _Batch(self, name, task)
+        batch.find_sources(call)
         batch.add(self._new_slug(name), -1, call)
         return self._send(batch)[0]
 
@@ -132,15 +136,34 @@ class Session:
         task_args: Mapping[str, Any] | None,
     ) -> TaskRunFutures[Any]:
         """Send a call for each element."""
+        self._check_alive()
         name, task = make_task(f, task_args)
         columns = read_columns(task, name, args, kwargs)
-        upstream = list(upstream_tasks)
-        slug = self._new_slug(name)
+        upstream = read_upstream(name, upstream_tasks, self._foreign_types)
         batch = _Batch(self, name, task)
-        for i in range(columns.length):
-            call = with_upstream(name, columns.of(i), upstream, self._foreign_types)
+        calls = [
+            with_upstream(name, columns.of(i), upstream, self._foreign_types)
+            for i in range(columns.length)
+        ]
+        # All of them first: what is upstream has the smaller numbers in a plan.
+        for call in calls:
+            batch.find_sources(call)
+        slug = self._new_slug(name)
+        for i, call in enumerate(calls):
             batch.add(f"{slug}[{i}]", i, call)
         return TaskRunFutures(self._send(batch), slug)
+
+    def _check_alive(self) -> None:
+        """Refuse what could not be sent any more.
+
+        Raises
+        ------
+        ClusterLost, RunnerClosed
+            The run is over.
+        """
+        if self.driver.final is not None:
+            error = self.driver.error
+            raise error if error is not None else RunnerClosed("this DaskTaskRunner is closed")
 
     def _send(self, batch: _Batch) -> list[TaskRunFuture[Any]]:
         self._warn(batch.packer.warnings)
@@ -174,8 +197,11 @@ class Session:
             code = self._codes.get(data)
             if code is None:
                 code = self._codes[data] = Code((data,))
-        # What is pickled by value takes along what it refers to, and that may change.
-        if b"cloudpickle" not in data and len(self._importable) < _REMEMBERED:
+        # What is pickled by value takes along what it refers to, and that may change; an object
+        # takes along its attributes, and they may.
+        is_function = isinstance(task.body, (FunctionType, BuiltinFunctionType, type))
+        is_fixed = is_function and b"cloudpickle" not in data
+        if is_fixed and len(self._importable) < _REMEMBERED:
             self._importable[id(task.body)] = (task, code)
         return code
 
@@ -184,7 +210,7 @@ class Session:
         digest = hashlib.blake2b(data, digest_size=32).digest()
         with self._lock:
             constant = self._constants.get(digest)
-            if constant is None or constant.data is None:
+            if constant is None:
                 constant = self._constants[digest] = Constant(data)
             return constant
 
@@ -221,8 +247,13 @@ class _Batch:
         self._sources: dict[int, tuple[TaskRunId, str]] = {}
         self._n: int | None = None
 
+    def find_sources(self, call: Call) -> None:
+        """Add what a call waits for, where the plan does not have it."""
+        for source in call.upstream:
+            self._source(source)
+
     def add(self, slug: str, map_index: int, call: Call) -> None:
-        """Add a run."""
+        """Add the run of a call whose sources are there."""
         sources = [self._source(source) for source in call.upstream]
         # Several may be the same run, such as two futures of one task run.
         upstream = list(dict.fromkeys(sources))
@@ -279,9 +310,9 @@ class _Batch:
                     f"{self._name} was given {source.slug!r}, a future of a closed runner; pass "
                     "its result, future.result(), where that was kept"
                 )
-            source = source.task_run
+            return self._import(source.task_run, "future.result()")
         if isinstance(source, TaskRun):
-            return self._import(source)
+            return self._import(source, f"run[{source.slug!r}].result()")
         return self._wrap(source)
 
     def _wrap(self, future: Any) -> tuple[TaskRunId, str]:
@@ -297,13 +328,16 @@ class _Batch:
         self._put(run._replace(settles=True), spec)
         return id, slug
 
-    def _import(self, source: TaskRun) -> tuple[TaskRunId, str]:
-        """Let a task run of another run stand for itself in this plan."""
+    def _import(self, source: TaskRun, value: str) -> tuple[TaskRunId, str]:
+        """Let a task run of another run stand for itself in this plan.
+
+        ``value`` is what a user writes for its result.
+        """
         theirs, ours = source.driver, self._session.driver
         if theirs.channel.place is not ours.channel.place:
             raise ArgumentError(
                 f"{self._name} was given {source.slug!r}, which ran for another Dask client; pass "
-                f"its result, run[{source.slug!r}].result()"
+                f"its result, {value}"
             )
         id = (self._session.new_number(), -1)
         spec = RunSpec(
@@ -317,7 +351,7 @@ class _Batch:
             self._put(run._replace(role="foreign"), spec)
             return id, source.slug
         if not header.stands_alone:
-            spec = spec._replace(held=_shared(source))
+            spec = spec._replace(held=_shared(source, value))
         self._put(run._replace(role="given", given=_moved(header, id)), spec)
         return id, source.slug
 
@@ -343,8 +377,13 @@ class _Batch:
         self.follow.append(lambda: theirs.when_ended(record.id, tell))
 
 
-def _shared(source: TaskRun) -> Any:
+def _shared(source: TaskRun, value: str) -> Any:
     future = source.driver.channel.share(source.record.id)
+    if future is None and source.driver.values.holds(source.record.id):
+        raise RunnerClosed(
+            f"the result of {source.slug} was fetched when its runner was closed; pass it as a "
+            f"value: {value}"
+        )
     if future is None:
         raise ResultReleased(
             f"the result of {source.slug} was released when its last reader finished; keep it with "

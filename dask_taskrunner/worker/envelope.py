@@ -13,7 +13,7 @@ from typing import Any, cast
 import cloudpickle
 
 from dask_taskrunner.exceptions import ResultNotSerializable
-from dask_taskrunner.headers import Header, to_state
+from dask_taskrunner.headers import Header, open_exception, to_state
 from dask_taskrunner.states import Failed, State
 from dask_taskrunner.worker.wire import PROTOCOL, WireState
 
@@ -203,9 +203,10 @@ def plain_value(source: Envelope | WireState) -> Any:
     Exception
         What the task run failed with.
     """
-    state = open_result(source).state
-    if isinstance(state, Failed) and state.exception is not None:
-        raise state.exception
+    received = open_result(source)
+    state = received.state
+    if isinstance(state, Failed):
+        raise state.exception if state.exception is not None else open_exception(received.header)
     return state.result
 
 
