@@ -156,7 +156,11 @@ class TaskRun:
         deadline = None if timeout is None else time.monotonic() + timeout
         error = self.exception(timeout)
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                # Its traceback has this frame: else the two would keep each other alive.
+                del error
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return value_of(self._record, self._driver, left)
 

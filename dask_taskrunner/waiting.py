@@ -226,7 +226,7 @@ class AsCompleted(Iterator[T], AsyncIterator[T]):
             try:
                 return future, future.result()
             except RunError as why:  # It succeeded, but its result cannot be had.
-                error = why
+                return future, why
         return future, error
 
     def _seconds_left(self) -> float | None:

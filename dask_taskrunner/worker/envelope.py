@@ -15,6 +15,7 @@ import cloudpickle
 from dask_taskrunner.exceptions import ResultNotSerializable
 from dask_taskrunner.headers import Header, open_exception, to_state
 from dask_taskrunner.states import Failed, State
+from dask_taskrunner.tracebacks import loads
 from dask_taskrunner.worker.wire import PROTOCOL, WireState
 
 #: From this size on a pickle is handed to Dask out of band, so that it is not copied once more.
@@ -104,7 +105,7 @@ def open_parts(holder: list[Any]) -> Any:
     """
     (parts,) = holder
     if not isinstance(parts, Opened):
-        parts = holder[0] = Opened(pickle.loads(parts[0], buffers=parts[1]))
+        parts = holder[0] = Opened(loads(parts[0], parts[1]))
     return parts.value
 
 

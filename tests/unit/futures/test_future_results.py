@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+import gc
 import logging
 import time
 from types import SimpleNamespace
@@ -352,6 +353,21 @@ def test_many_calls_leave_nothing_behind(runner):
     assert not runner.driver._ends._waiters._waiters
     assert not runner.driver._ends._coming
     assert len(runner.session._codes) == 1
+
+
+@pytest.mark.parametrize("f", [fails, fails_large])
+def test_who_was_told_of_a_failure_holds_on_to_nothing(runner, f):
+    # Without the collector: what nobody holds any more goes at once.
+    gc.disable()
+    try:
+        kept = runner.submit(f).exception(PATIENCE)
+        with pytest.raises((KeyError, Large)):
+            runner.submit(f).result(PATIENCE)
+        runner.submit(give, runner.submit(f)).exception(PATIENCE)
+        assert eventually(lambda: not runner.records)
+    finally:
+        gc.enable()
+    assert isinstance(kept, KeyError | Large)
 
 
 # --- at the end ----------------------------------------------------------------------------------
