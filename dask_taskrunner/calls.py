@@ -5,14 +5,15 @@ What can be wrong is found here, in the caller's line. It sends nothing.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from dask_taskrunner.awaiting import Awaited
 from dask_taskrunner.exceptions import ArgumentError, OptionError
 from dask_taskrunner.graph import signatures
 from dask_taskrunner.graph.arguments import find, replace
 from dask_taskrunner.graph.binding import read_task_args
+from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.mapping import Unmapped
 from dask_taskrunner.graph.tasks import FunctionTask, Node, Task
 from dask_taskrunner.task_run import TaskRun
@@ -45,19 +46,29 @@ def make_task(f: Any, task_args: Mapping[str, Any] | None) -> tuple[str, Task[An
             f"the task itself, runner.submit({f.name}, ...), or go on from a run of the flow: "
             f"runner.submit(f, run[{f.slug!r}])"
         )
-    if inspect.iscoroutine(f):
+    if isinstance(f, Coroutine):
+        # It is said here, and Python need not warn of it as well.
         f.close()
-        name = getattr(f, "__name__", "f")
+        name = "f" if isinstance(f, Awaited) else getattr(f, "__name__", "f")
         raise OptionError(
             f"a coroutine that nobody awaited was submitted; submit the function, without calling "
             f"it: runner.submit({name}, ...), not runner.submit({name}(...))"
         )
     if not isinstance(f, Task):
-        if not callable(f):
-            raise OptionError(f"submit and map take a task or a function first, not {f!r}")
+        _check_callable(f)
         f = FunctionTask(f)
     name, options = read_task_args(f, task_args)
     return name, f.with_options(**options) if options else f
+
+
+def _check_callable(f: Any) -> None:
+    if isinstance(f, type) and issubclass(f, Task):
+        name = f.__name__
+        raise OptionError(f"{name} is a class of tasks; make one: runner.submit({name}(), ...)")
+    if isinstance(f, Flow):
+        raise OptionError(f"{f.name!r} is a flow, which is run: runner.run(flow)")
+    if not callable(f):
+        raise OptionError(f"submit and map take a task or a function first, not {f!r}")
 
 
 def read_call(
@@ -76,29 +87,57 @@ def read_call(
         The arguments do not fit the signature, or hold what has no result here.
     """
     arguments = signatures.bind(definition.signature, name, args, kwargs)
-    return with_upstream(name, arguments, upstream_tasks, foreign_types)
+    upstream = read_upstream(name, upstream_tasks, foreign_types)
+    return with_upstream(name, arguments, upstream, foreign_types)
+
+
+def read_upstream(
+    name: str, upstream_tasks: Any, foreign_types: tuple[type, ...]
+) -> tuple[Any, ...]:
+    """Return what a call is to wait for without getting its result.
+
+    Raises
+    ------
+    ArgumentError
+        There is something among it that never ends.
+    """
+    wanted = (*OURS, *foreign_types)
+    if not isinstance(upstream_tasks, Iterable) or isinstance(upstream_tasks, (str, *wanted)):
+        upstream_tasks = (upstream_tasks,)
+    upstream = tuple(upstream_tasks)
+    for source in upstream:
+        if not isinstance(source, wanted):
+            raise ArgumentError(
+                f"{name}: upstream_tasks takes futures and task runs, not {source!r}"
+            )
+    return upstream
 
 
 def with_upstream(
     name: str,
     arguments: Mapping[str, Any],
-    upstream_tasks: Any,
+    upstream: tuple[Any, ...],
     foreign_types: tuple[type, ...],
 ) -> Call:
-    """Return a call with all that it waits for."""
-    wanted = (*OURS, *foreign_types)
-    if not isinstance(upstream_tasks, Iterable) or isinstance(upstream_tasks, wanted):
-        upstream_tasks = (upstream_tasks,)
+    """Return a call with all that it waits for.
+
+    Raises
+    ------
+    ArgumentError
+        It is given a task, bound or not, which has no result.
+    """
+    for key, value in arguments.items():
+        if isinstance(value, Task):
+            raise ArgumentError(
+                f"argument {key!r} of {name} is the task {value.name!r} itself; to pass its "
+                f"result, submit it: runner.submit({value.name}, ...)"
+            )
     found: dict[int, Any] = {}
-    for source in (*find(dict(arguments), wanted), *upstream_tasks):
+    for source in (*find(dict(arguments), (*OURS, *foreign_types)), *upstream):
         if isinstance(source, Node):
             raise ArgumentError(
                 f"{name} was given {source.slug!r}, a task of flow {source.flow.name!r}, which has "
                 f"no result by itself. Run the flow, and pass run[{source.slug!r}]."
-            )
-        if not isinstance(source, wanted):
-            raise ArgumentError(
-                f"{name}: upstream_tasks takes futures and task runs, not {source!r}"
             )
         for one in source if isinstance(source, TaskRunFutures) else (source,):
             found.setdefault(id(one), one)
@@ -214,11 +253,24 @@ def elements_of(name: str, label: str, value: Any) -> Any:
         raise ArgumentError(f"map: {name} cannot be mapped over {label}: {error}") from error
 
 
+def _is_future(value: Any) -> bool:
+    """Return whether it is some library's future: it has a result, and no elements."""
+    return not hasattr(value, "__iter__") and callable(getattr(value, "result", None))
+
+
 def _right_line(label: str, value: Any) -> str | None:
-    if isinstance(value, TaskRunFuture):
+    if isinstance(value, Coroutine):
+        value.close()
+        return f"Nobody has awaited it: write {label}=await ..."
+    if isinstance(value, AsyncIterable):
+        return f"Write {label}=[x async for x in ...]"
+    if isinstance(value, Node):
+        return f"Run flow {value.flow.name!r}, and map over run[{value.slug!r}].result()."
+    if isinstance(value, (TaskRunFuture, TaskRun)) or _is_future(value):
+        future = f"run[{value.slug!r}]" if isinstance(value, TaskRun) else "future"
         return (
             "How many elements its result has is not known here. Write "
-            "runner.map(f, future.result()), or unmapped(...) to pass the whole to each."
+            f"runner.map(f, {future}.result()), or unmapped(...) to pass the whole to each."
         )
     if any(kind.__name__ == "DataFrame" for kind in type(value).__mro__):
         return (

@@ -16,6 +16,7 @@ from typing import Final
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.backend import Channel, FlowSpec, OpensRuns, RunSpec
+from dask_taskrunner.ends import Ends
 from dask_taskrunner.exceptions import InternalError, describe
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.hook_thread import HookThread
@@ -35,7 +36,6 @@ from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.machine.records import Plan, PlannedRun, TaskRunRecord
 from dask_taskrunner.performing import Listener, Performer, logger, tried
 from dask_taskrunner.values import Values
-from dask_taskrunner.waiters import Waiters
 
 #: Seconds between two looks at the outstanding futures.
 SWEEP_EVERY: Final = 1.0
@@ -81,15 +81,12 @@ class Driver:
         self._is_open = plan.is_open
         #: How much of the history the listener has been told of.
         self._told = 0
+        self._ends = Ends(self.machine.records, is_open=plan.is_open)
         #: Set when the run is over, and what had to be called for it has returned.
-        self.ended = threading.Event()
+        self.ended = self._ends.over
         #: Why the run ended without a word of the machine, or with a lost cluster.
         self.error: Exception | None = None
-        #: Notified after each batch of news.
-        self.changed = threading.Condition()
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        #: By the id of a task run, and None for the whole run.
-        self._waiters = Waiters()
         #: Set by what cannot wait until news has gathered.
         self._hurry = threading.Event()
         self._last_events: deque[Event] = deque(maxlen=_REMEMBERED)
@@ -123,6 +120,7 @@ class Driver:
 
     def add(self, runs: tuple[PlannedRun, ...], specs: Mapping[TaskRunId, RunSpec]) -> None:
         """Add task runs to an open plan."""
+        self._ends.announce(specs)
         self.channel.add(specs)
         self.post(RunsAdded(time.monotonic(), runs))
 
@@ -159,10 +157,7 @@ class Driver:
         try:
             self._performer.listener.run_ended(self.final.state, self.machine.records)
         finally:
-            self.ended.set()
-            with self.changed:
-                self.changed.notify_all()
-            self._waiters.tell_all()
+            self._ends.tell_over()
 
     def _loop(self) -> None:
         self._handle(RunStarted(time.monotonic(), time.time()))
@@ -220,6 +215,8 @@ class Driver:
                 self.channel.hold(event.id, event.future)
         for command in self.machine.handle(event):
             self._performer.perform(command)
+        if isinstance(event, RunsAdded):
+            self._ends.arrived([run.id for run in event.runs])
 
     def _lost_cluster(self, event: ClusterLost) -> Exception:
         return exceptions.ClusterLost(
@@ -274,13 +271,10 @@ class Driver:
                 continue
             if entry.new in _OWN_FAILURES and not _is_given(entry, self.machine.records):
                 self._performer.task_run_failed(entry.slug, entry.header)
-            if entry.header.is_finished:
-                self._waiters.tell(entry.task_run)
         if self._is_open and news:
             self._told = 0
             self.machine.handle(HistoryRead(time.monotonic()))
-        with self.changed:
-            self.changed.notify_all()
+        self._ends.tell(news)
 
     # -- waiting --------------------------------------------------------------------------
 
@@ -289,17 +283,19 @@ class Driver:
 
         In whichever thread tells of it, so it must neither block nor raise anything.
         """
-        self._waiters.add(id, waiter, lambda: self.has_ended(id))
+        self._ends.when_ended(id, waiter)
+
+    def forget_waiter(self, id: TaskRunId | None, waiter: Callable[[], None]) -> None:
+        """Have it called no more, if it was not yet: who gave it waits no longer."""
+        self._ends.forget_waiter(id, waiter)
 
     def has_ended(self, id: TaskRunId | None) -> bool:
-        """Return whether a task run is final, or the whole run is over and it never will be."""
-        record = None if id is None else self.machine.records.get(id)
-        return self.ended.is_set() or (record is not None and record.header is not None)
+        """Return whether a task run is final, or never will be; for None, whether all is over."""
+        return self._ends.has_ended(id)
 
     def wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until something is true of the run, and return whether it is."""
-        with self.changed:
-            return bool(self.changed.wait_for(done, timeout))
+        return self._ends.wait_for(done, timeout)
 
 
 def _is_given(entry: HistoryEntry, records: Mapping[TaskRunId, TaskRunRecord]) -> bool:

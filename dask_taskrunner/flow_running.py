@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
+import threading
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from dask_taskrunner import interrupts
@@ -107,8 +109,13 @@ class RunsFlows(Connected):
         self, flow: Flow, progress: bool | None, options: dict[str, Any]
     ) -> FlowRun:
         raise_on_failure = options.pop("raise_on_failure", False)
-        # Planning pickles, and a runner that was made in an event loop has yet to connect.
-        run = await asyncio.to_thread(self.start, flow, **options)
+        launch = _Launch(functools.partial(self.start, flow, **options))
+        try:
+            # Planning pickles, and a runner that was made in an event loop has yet to connect.
+            run = await asyncio.to_thread(launch.start)
+        except asyncio.CancelledError:
+            launch.cancel()
+            raise
         with watching(run, progress=self._shown(progress)):
             try:
                 await run
@@ -202,6 +209,32 @@ class RunsFlows(Connected):
                 TaskRunnerWarning,
                 stacklevel=frames_to_the_user(),
             )
+
+
+class _Launch:
+    """The start of a flow run in a thread, which may be given up meanwhile."""
+
+    def __init__(self, start: Callable[[], FlowRun]) -> None:
+        self._start = start
+        self._lock = threading.Lock()
+        self._run: FlowRun | None = None
+        self._is_cancelled = False
+
+    def start(self) -> FlowRun:
+        """Start the run; one that nobody waits for any more is cancelled at once."""
+        run = self._start()
+        with self._lock:
+            self._run = run
+            if self._is_cancelled:
+                run.cancel()
+        return run
+
+    def cancel(self) -> None:
+        """Cancel the run, whether it has started or will."""
+        with self._lock:
+            self._is_cancelled = True
+            if self._run is not None:
+                self._run.cancel()
 
 
 def frames_to_the_user() -> int:

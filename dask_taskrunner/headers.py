@@ -26,6 +26,7 @@ from dask_taskrunner.states import (
     State,
     Success,
 )
+from dask_taskrunner.tracebacks import loads
 
 #: The position of the task in its flow, and the index of the mapped child, -1 where not mapped.
 TaskRunId: TypeAlias = tuple[int, int]
@@ -362,7 +363,7 @@ def open_exception(header: Header) -> BaseException:
     more = header.more
     if "exception" in more:
         try:
-            exception: BaseException = pickle.loads(more["exception"])
+            exception: BaseException = loads(more["exception"])
             return exception
         except Exception:  # noqa: BLE001 (its class may exist on the worker only)
             pass

@@ -47,15 +47,17 @@ def keep_results(holders: Sequence[Holder], limit: int) -> None:
     """
     held = [(found, n) for n, holder in enumerate(holders) for found in holder.held()]
     left: dict[int, list[str]] = {}
+    kept: dict[int, list[TaskRunId]] = {}
     for (nbytes, id, slug), n in sorted(held):
-        values = holders[n].driver.values
         if nbytes <= limit:
             limit -= nbytes
-            values.keep(id, _PATIENCE)
+            kept.setdefault(n, []).append(id)
             continue
         left.setdefault(n, []).append(f"{slug} ({format_bytes(nbytes)})")
         text = f"the result of {slug} ({format_bytes(nbytes)}) was not fetched: the runner"
-        values.leave(id, f"{text} closed, and fetch_limit was used up")
+        holders[n].driver.values.leave(id, f"{text} closed, and fetch_limit was used up")
+    for n, ids in kept.items():
+        holders[n].driver.values.keep(ids, _PATIENCE)
     for n, names in left.items():
         text = f"not fetched when the runner closed, beyond fetch_limit: {', '.join(names)}"
         holders[n].add_note(Note(text, None, logging.WARNING), time.time())

@@ -67,10 +67,12 @@ def error_of(
     """Return what ``result()`` raises for a run's state, or None where it has a result."""
     header, slug = record.header, record.plan.slug
     if header is None:
-        return exceptions.NotFinished(f"{slug} did not finish: {_last_known(record)}")
+        unfinished = exceptions.NotFinished(f"{slug} did not finish: {_last_known(record)}")
+        unfinished.__cause__ = driver.error
+        return unfinished
     message = f"{slug}: {header.message}"
     if header.state == "TriggerFailed":
-        return _upstream_failed(header, message, driver, records, max_attempts, timeout)
+        return _upstream_failed(record, message, driver, records, max_attempts, timeout)
     if header.state == "TimedOut":
         return exceptions.TaskTimedOut(message)
     if header.state == "Crashed":
@@ -83,20 +85,37 @@ def error_of(
 
 
 def _upstream_failed(
-    header: Header,
+    record: TaskRunRecord,
     message: str,
     driver: Driver,
     records: Mapping[TaskRunId, TaskRunRecord],
     max_attempts: int,
     timeout: float | None,
 ) -> BaseException:
-    cause = header.more.get("root_cause")
+    cause = record.header.more.get("root_cause") if record.header is not None else None
     error = exceptions.UpstreamFailed(message, root_cause=tuple(cause) if cause else None)
     if cause:
-        root = next((r for r in records.values() if r.plan.slug == cause[0]), None)
-        if root is not None and root.header is not None:
+        root = _find_upstream(record, cause[0], records)
+        if root is not None:
             error.__cause__ = error_of(root, driver, records, max_attempts, timeout)
     return error
+
+
+def _find_upstream(
+    record: TaskRunRecord, slug: str, records: Mapping[TaskRunId, TaskRunRecord]
+) -> TaskRunRecord | None:
+    """Return the failed run of a slug that is upstream; another run's may have the same slug."""
+    stack, seen = [record], {record.id}
+    while stack:
+        for id in stack.pop().plan.upstream:
+            source = records.get(id)
+            if source is None or id in seen:
+                continue
+            if source.plan.slug == slug and source.header is not None:
+                return source
+            seen.add(id)
+            stack.append(source)
+    return None
 
 
 def _own_exception(

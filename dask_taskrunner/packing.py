@@ -7,7 +7,7 @@ and a placeholder stands in its place. All that cannot be sent is found here, be
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from inspect import CORO_CREATED, getcoroutinestate
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any, Final, TypeAlias
@@ -261,13 +261,14 @@ def unpicklable(slug: str, name: str, value: object, error: Exception) -> Unpick
     """Return the error for an argument that cannot be sent."""
     what = f"{_what(slug, name)} cannot be pickled: {describe(error)}."
     instead = "Make it inside the task, or pass what it is made from."
-    unawaited = find(value, (CoroutineType, AsyncGeneratorType))
+    unawaited = find(value, (AsyncGeneratorType, Awaitable))
     if unawaited:
-        shown = ", ".join(found.__qualname__ for found in unawaited)
-        instead = f"Nobody has awaited {shown}: write `await` before it."
+        names = (getattr(found, "__qualname__", type(found).__name__) for found in unawaited)
+        instead = f"Nobody has awaited {', '.join(names)}: write `await` before it."
         for found in unawaited:
             # Else Python would say the same once more, at some later time.
-            if isinstance(found, CoroutineType) and getcoroutinestate(found) == CORO_CREATED:
+            begun = isinstance(found, CoroutineType) and getcoroutinestate(found) != CORO_CREATED
+            if isinstance(found, Coroutine) and not begun:
                 found.close()
     return UnpicklableArgument(f"{what} {instead}", task=slug, argument=name)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.headers import to_state
+from dask_taskrunner.exceptions import NotAValue
+from dask_taskrunner.headers import Header, to_state
 from dask_taskrunner.machine.events import ResultsWanted
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
 from dask_taskrunner.origins import Origin
 from dask_taskrunner.outcomes import error_of, value_of
 from dask_taskrunner.reporting import max_attempts
 from dask_taskrunner.shown import Shown
-from dask_taskrunner.states import Pending, Running, State
+from dask_taskrunner.states import Failed, Pending, Running, State
 from dask_taskrunner.view.text import task_run_repr
 
 
@@ -42,8 +44,7 @@ class TaskRun(Shown):
     @property
     def has_result(self) -> bool:
         """Whether the run succeeded with a result; None is one, but not for a skip."""
-        header = self._record.header
-        return header is not None and bool(header.kind) and header.is_successful
+        return has_result(self._record)
 
     @property
     def future(self) -> Any:
@@ -67,9 +68,17 @@ class TaskRun(Shown):
             driver.wait_for(lambda: driver.has_ended(record.id), None)
             if record.header is None:
                 raise error_of(record, driver, {}, self.max_attempts, None) or AssertionError
-            return driver.channel.value_future(record.id, record.header)
+            return driver.channel.value_future(record.id, self._telling_header(record.header))
         finally:
             driver.drop((record.id,))
+
+    def _telling_header(self, header: Header) -> Header:
+        """Return a header with what :meth:`result` raises, where no exception came with it."""
+        if header.is_successful or header.more.get("has_exception"):
+            return header
+        data = pickle.dumps(self.exception(), protocol=5)
+        more = {**header.more, "has_exception": True, "exception": data}
+        return header._replace(state=Failed.__name__, more=more)
 
     @property
     def slug(self) -> str:
@@ -149,7 +158,11 @@ class TaskRun(Shown):
         deadline = None if timeout is None else time.monotonic() + timeout
         error = self.exception(timeout)
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                # Its traceback has this frame: else the two would keep each other alive.
+                del error
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return value_of(self._record, self._driver, left)
 
@@ -168,16 +181,29 @@ class TaskRun(Shown):
         """
         driver, record = self._driver, self._record
         done = driver.wait_for(
-            lambda: record.header is not None or driver.final is not None, timeout
+            lambda: driver.final is not None or driver.has_ended(record.id), timeout
         )
         if not done:
             raise TimeoutError(f"{self.slug} has not finished after {timeout} s")
         return error_of(record, driver, driver.machine.records, self.max_attempts, timeout)
 
+    def __reduce__(self) -> NoReturn:
+        # Inside what is not looked into it would not be replaced by its result.
+        raise NotAValue(
+            f"task run {self.slug!r} cannot be pickled or copied; pass it as an argument by itself "
+            "or in a list, tuple, set, dict or dataclass, or pass its result()"
+        )
+
     def __repr__(self) -> str:
         state = self.state
         attempts = len(self._record.values)
         return task_run_repr(self.slug, type(state).__name__, state.message, attempts, self.name)
+
+
+def has_result(record: TaskRunRecord) -> bool:
+    """Return whether a run succeeded with a result."""
+    header = record.header
+    return header is not None and bool(header.kind) and header.is_successful
 
 
 def _waiting(record: TaskRunRecord) -> str | None:

@@ -28,7 +28,7 @@ from dask_taskrunner.machine.records import Attempt, TaskRunRecord
 from dask_taskrunner.outcomes import values_of
 from dask_taskrunner.shown import Shown
 from dask_taskrunner.states import Pending, State
-from dask_taskrunner.task_run import TaskRun
+from dask_taskrunner.task_run import TaskRun, has_result
 from dask_taskrunner.view.text import futures_repr, task_run_repr
 
 R_co = TypeVar("R_co", covariant=True)
@@ -48,7 +48,9 @@ class TaskRunFuture(Generic[R_co], Shown):
     It has the words of `concurrent.futures.Future`, and can be awaited.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_driver", "_id", "_is_held", "_max_retries", "slug")
+    __slots__ = (
+        "__weakref__", "_callbacks", "_driver", "_id", "_is_held", "_kept", "_max_retries", "slug",
+    )  # fmt: skip
 
     def __init__(
         self, driver: Driver, callbacks: HookThread, id: TaskRunId, slug: str, max_retries: int
@@ -58,6 +60,8 @@ class TaskRunFuture(Generic[R_co], Shown):
         self._id = id
         self._max_retries = max_retries
         self._is_held = True
+        #: What was known when it was released: the machine forgets it then.
+        self._kept: TaskRunRecord | None = None
         #: The name of the task run among those of its runner.
         self.slug = slug
 
@@ -67,6 +71,7 @@ class TaskRunFuture(Generic[R_co], Shown):
     def release(self) -> None:
         """Let the cluster forget the result; the work goes on where it has not ended."""
         if self._is_held:
+            self._kept = self._record
             self._is_held = False
             self._driver.drop((self._id,))
 
@@ -75,22 +80,26 @@ class TaskRunFuture(Generic[R_co], Shown):
     @property
     def _record(self) -> TaskRunRecord | None:
         # Not there yet for an instant after the call, and not any more after release().
-        return self._driver.machine.records.get(self._id)
+        record = self._driver.machine.records.get(self._id)
+        if record is None:
+            return self._kept
+        if not self._is_held:
+            self._kept = record
+        return record
 
     @property
     def task_run(self) -> TaskRun:
         """The task run, as a flow run would have it."""
         record = self._record
         if record is None:
-            self._driver.wait_for(lambda: self._record is not None or self._is_over, None)
+            self._driver.wait_for(lambda: self._record is not None or self.done(), None)
             record = self._record
         if record is None:
             raise self._not_known()
-        return TaskRun(record, self._driver, self._max_retries)
+        return self._look_at(record)
 
-    @property
-    def _is_over(self) -> bool:
-        return self._driver.ended.is_set() or not self._is_held
+    def _look_at(self, record: TaskRunRecord) -> TaskRun:
+        return TaskRun(record, self._driver, self._max_retries)
 
     def _not_known(self) -> Exception:
         if not self._is_held:
@@ -101,12 +110,18 @@ class TaskRunFuture(Generic[R_co], Shown):
     def state(self) -> State:
         """What is known of the run; a header, whose result may lie on a worker."""
         record = self._record
-        return Pending() if record is None else self.task_run.state
+        if record is not None:
+            return self._look_at(record).state
+        return Pending(message=str(self._not_known())) if self.done() else Pending()
 
     @property
     def name(self) -> str:
-        """What the run is called."""
-        return self.slug
+        """What people call the run: by the task's ``task_run_name``, else its slug.
+
+        Known once the body has ended.
+        """
+        record = self._record
+        return self.slug if record is None else self._look_at(record).name
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -115,7 +130,7 @@ class TaskRunFuture(Generic[R_co], Shown):
         return [] if record is None else record.attempts()
 
     def done(self) -> bool:
-        """Return whether the run has ended, or never will."""
+        """Return whether the run has ended, or paused, or never will end."""
         return self._driver.has_ended(self._id)
 
     def running(self) -> bool:
@@ -182,8 +197,22 @@ class TaskRunFuture(Generic[R_co], Shown):
 
     async def _result_async(self) -> R_co:
         await ended(self._driver, self._id)
-        # It may have to be fetched, and that waits.
+        if self._is_here:
+            return self.result()
+        # It has to be fetched, and that waits.
         return await asyncio.to_thread(self.result)
+
+    @property
+    def _is_successful(self) -> bool:
+        record = self._record
+        return record is not None and record.header is not None and record.header.is_successful
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether the result came with the news of the end."""
+        record = self._record
+        header = None if record is None else record.header
+        return header is not None and header.is_successful and header.is_complete
 
     # -- acting ---------------------------------------------------------------------------
 
@@ -202,6 +231,13 @@ class TaskRunFuture(Generic[R_co], Shown):
         Callbacks are called one after the other, in a thread kept for them.
         """
         self._driver.when_ended(self._id, lambda: self._callbacks.call(_call, function, self))
+
+    def __reduce__(self) -> NoReturn:
+        # Inside what is not looked into it would not be replaced by its result.
+        raise NotAValue(
+            f"the future of {self.slug!r} cannot be pickled or copied; pass it as an argument by "
+            "itself or in a list, tuple, set, dict or dataclass, or pass future.result()"
+        )
 
     # -- not a value ----------------------------------------------------------------------
 
@@ -286,13 +322,14 @@ class TaskRunFutures(Sequence[TaskRunFuture[R_co]], Shown):
         deadline = None if timeout is None else time.monotonic() + timeout
         for future in self._futures:
             future._wait(time_left(deadline))
-        failed = [future for future in self._futures if not future.state.is_successful()]
+        failed = [future for future in self._futures if not future._is_successful]
         if failed and missing == "raise":
             raise _mapped_failed(failed)
         values = self._values(deadline)
         found: list[Any] = []
         for future, value in zip(self._futures, values, strict=True):
-            if missing == "raise" or future.task_run.has_result:
+            record = future._record
+            if missing == "raise" or (record is not None and has_result(record)):
                 found.append(value)
             elif missing == "keep":
                 found.append(MissingResult(future.slug, future.state))
@@ -304,8 +341,8 @@ class TaskRunFutures(Sequence[TaskRunFuture[R_co]], Shown):
         """
         by_driver: dict[Driver, dict[int, TaskRunRecord]] = {}
         for place, future in enumerate(self._futures):
-            if future.task_run.has_result:
-                record = future.task_run.record
+            record = future._record
+            if record is not None and has_result(record):
                 by_driver.setdefault(future._driver, {})[place] = record
         values: list[Any] = [None] * len(self._futures)
         for driver, records in by_driver.items():

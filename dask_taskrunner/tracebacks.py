@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Set
 from types import TracebackType
+from typing import Any
 
 _OURS = frozenset({"dask_taskrunner"})
 #: Between a worker's thread and the user's code; the last two are there for ``async def``.
@@ -47,3 +49,18 @@ def _below(packages: Set[str], frames: TracebackType | None) -> TracebackType | 
 def _is_of(packages: Set[str], frames: TracebackType) -> bool:
     module = str(frames.tb_frame.f_globals.get("__name__", ""))
     return module.partition(".")[0] in packages and not module.startswith(_EXAMPLES)
+
+
+def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
+    """Return what a pickle holds, without letting it hold on to whoever asks.
+
+    Dask has tracebacks pickled along with exceptions. What is made of them here leads from frame to
+    frame to the callers of this function, and would keep a future alive that was asked for its
+    exception.
+    """
+    # A generator that has yielded is called by nobody: there the way ends.
+    return next(_loads(data, buffers))
+
+
+def _loads(data: Any, buffers: Iterable[Any]) -> Iterator[Any]:
+    yield pickle.loads(data, buffers=buffers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from dask_taskrunner.backend import Channel
@@ -47,12 +48,21 @@ class Values:
         far = [id for id in ids if id not in self._left_behind and id not in self._fetched]
         return self._channel.fetch_many(far, timeout)
 
-    def keep(self, id: TaskRunId, timeout: float) -> None:
-        """Fetch a value while there is a cluster to fetch it from; a failure is told when asked."""
-        try:
-            self._fetched[id] = self._channel.fetch(id, timeout)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the other values count)
-            self.leave(id, describe(error))
+    def keep(self, ids: Sequence[TaskRunId], timeout: float) -> None:
+        """Fetch values while there is a cluster to fetch them from; a failure is told when asked.
+
+        ``timeout`` is for each.
+        """
+        # One by one each would be a round trip.
+        with contextlib.suppress(Exception):  # Then they are asked for one by one.
+            self._fetched |= self._channel.fetch_many(ids, timeout) if len(ids) > 1 else {}
+        for id in ids:
+            if id in self._fetched:
+                continue
+            try:
+                self._fetched[id] = self._channel.fetch(id, timeout)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the other values count)
+                self.leave(id, describe(error))
 
     def drop(self, ids: Iterable[TaskRunId]) -> None:
         """Forget values that were fetched, and that nobody will ask for."""

@@ -26,6 +26,15 @@ class Waiters:
                 return
         waiter()
 
+    def discard(self, what: Hashable, waiter: Waiter) -> None:
+        """Forget a waiter that was not called yet: who waits in vain must not gather here."""
+        with self._lock:
+            waiters = self._waiters.get(what, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+                if not waiters:
+                    del self._waiters[what]
+
     def tell(self, what: Hashable) -> None:
         """Call those who wait for something that has ended."""
         # Most ends are waited for by nobody.

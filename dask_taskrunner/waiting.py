@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast, overload
 
 from dask_taskrunner.awaiting import signal_of
-from dask_taskrunner.exceptions import OptionError
+from dask_taskrunner.exceptions import OptionError, RunError
 from dask_taskrunner.task_run_future import TaskRunFuture
 
 R = TypeVar("R")
@@ -63,14 +63,19 @@ def wait(
     def tell(future: TaskRunFuture[R]) -> None:
         counter.down()
         first = return_when == "FIRST_COMPLETED"
-        if first or (return_when == "FIRST_EXCEPTION" and not future.state.is_successful()):
+        if first or (return_when == "FIRST_EXCEPTION" and not future._is_successful):
             enough.set()
 
     if not futures:
         enough.set()
-    for future in futures:
-        future._driver.when_ended(future._id, functools.partial(tell, future))
-    enough.wait(timeout)
+    waiters = {future: functools.partial(tell, future) for future in futures}
+    try:
+        for future, waiter in waiters.items():
+            future._driver.when_ended(future._id, waiter)
+        enough.wait(timeout)
+    finally:
+        for future, waiter in waiters.items():
+            future._driver.forget_waiter(future._id, waiter)
     done = {future for future in futures if future.done()}
     return DoneAndNotDone(done, futures - done)
 
@@ -133,6 +138,8 @@ def as_completed(
 def _checked(name: str, fs: Iterable[TaskRunFuture[R]]) -> list[TaskRunFuture[R]]:
     if isinstance(fs, TaskRunFuture):
         raise OptionError(f"{name} takes a list of futures; write {name}([future])")
+    if not isinstance(fs, Iterable):
+        raise OptionError(f"{name} takes futures that a runner returned, not {fs!r}")
     futures = list(fs)
     for future in futures:
         if not isinstance(future, TaskRunFuture):
@@ -153,8 +160,9 @@ class AsCompleted(Iterator[T], AsyncIterator[T]):
         self._ended: queue.SimpleQueue[TaskRunFuture[Any]] = queue.SimpleQueue()
         #: Set by whoever puts something in, for an event loop that waits.
         self._tell: Any = None
-        for future in futures:
-            future._driver.when_ended(future._id, functools.partial(self._put, future))
+        self._waiters = {future: functools.partial(self._put, future) for future in futures}
+        for future, waiter in self._waiters.items():
+            future._driver.when_ended(future._id, waiter)
 
     def _put(self, future: TaskRunFuture[Any]) -> None:
         self._ended.put(future)
@@ -179,15 +187,13 @@ class AsCompleted(Iterator[T], AsyncIterator[T]):
             future = self._ended.get(timeout=self._seconds_left())
         except queue.Empty:
             raise self._too_late() from None
-        self._left -= 1
-        item: T = self._item(future)
+        item: T = self._item(self._counted(future))
         return item
 
     async def __anext__(self) -> T:
         if not self._left:
             raise StopAsyncIteration
-        future = await self._next_async()
-        self._left -= 1
+        future = self._counted(await self._next_async())
         if not self._with_results:
             return cast(T, future)
         # It may have to be fetched, and that waits.
@@ -206,14 +212,27 @@ class AsCompleted(Iterator[T], AsyncIterator[T]):
             except TimeoutError:
                 raise self._too_late() from None
 
+    def _counted(self, future: TaskRunFuture[Any]) -> TaskRunFuture[Any]:
+        self._left -= 1
+        # From now on it lives as long as whoever gets it wants.
+        self._waiters.pop(future, None)
+        return future
+
     def _item(self, future: TaskRunFuture[Any]) -> Any:
         if not self._with_results:
             return future
         error = future.exception()
-        return future, future.result() if error is None else error
+        if error is None:
+            try:
+                return future, future.result()
+            except RunError as why:  # It succeeded, but its result cannot be had.
+                return future, why
+        return future, error
 
     def _seconds_left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _too_late(self) -> TimeoutError:
+        for future, waiter in self._waiters.items():
+            future._driver.forget_waiter(future._id, waiter)
         return TimeoutError(f"{self._left} futures have not ended after {self._timeout} s")

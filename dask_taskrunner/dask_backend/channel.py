@@ -143,8 +143,7 @@ class DaskChannel:
         try:
             source = sent.future.result(timeout=timeout)
         except (asyncio.CancelledError, concurrent.futures.CancelledError, KilledWorker) as error:
-            slug = self._specs[id].slug
-            raise ResultLost(f"the result of {slug} is gone: {error}") from error
+            raise ResultLost(f"the result of {self._slug(id)} is gone: {error}") from error
         state = open_result(source).state
         return getattr(state, "exception", None) if state.is_failed() else state.result
 
@@ -170,8 +169,13 @@ class DaskChannel:
         found: list[Any] = await self._client.gather(futures, errors="skip", asynchronous=True)
         return found
 
+    def _slug(self, id: TaskRunId) -> str:
+        # An open run forgets what nobody holds, and somebody may ask all the same.
+        spec = self._specs.get(id)
+        return f"task run {id[0]}" if spec is None else spec.slug
+
     def _released(self, id: TaskRunId) -> ResultReleased:
-        slug = self._specs[id].slug
+        slug = self._slug(id)
         if self._spec.is_open:
             return ResultReleased(f"the result of {slug} was released: future.release() was called")
         return ResultReleased(
@@ -191,7 +195,7 @@ class DaskChannel:
         """Return a Dask future of the plain value of a state, opened where it lies."""
         source = self.share(id)
         if source is None and header.is_complete:
-            source = wire_of(header, self._specs[id].slug)
+            source = wire_of(header, self._slug(id))
         if source is None:
             raise self._released(id)
         key = (f"value-{self._spec.run}-{id[0]}", id[1], next(self._numbers))

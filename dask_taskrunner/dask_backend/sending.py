@@ -101,7 +101,12 @@ class Sender:
             if isinstance(spec.cached, Constant):
                 self._shared.settle(id, [spec.cached])
             if spec.keeps:
-                self._specs[id] = spec._replace(keeps=())
+                spec = self._specs[id] = spec._replace(keeps=())
+            if self._spec.is_open and spec.constants:
+                # Their bytes go with the last run at hand that needs them, and not while another
+                # is being submitted that is given the same.
+                gone = tuple(Constant(None) for _ in spec.constants)
+                self._specs[id] = spec._replace(constants=gone)
 
     def users_of_bad(self) -> dict[TaskRunId, Future[Any]]:
         """Return the runs behind shared things that will bring nothing, and these."""

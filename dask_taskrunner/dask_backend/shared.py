@@ -157,8 +157,6 @@ class SharedFutures:
         self._release(sent)
         if self._forgets:
             del self._sent[shared]
-            if isinstance(shared, Constant):
-                shared.data = None
 
     def release_all(self) -> None:
         """Let go of everything: nothing is sent any more."""

@@ -52,6 +52,13 @@ class Growth:
 
     def _add(self, run: PlannedRun) -> TaskRunRecord:
         board = self._board
+        sources = [board.records.get(id) for id in run.upstream]
+        if any(source is None or source.is_gone for source in sources):
+            # Another thread let go of it while this one was passing it on.
+            record = self._add(run._replace(upstream=()))
+            text = "what it was given was released before it was sent; keep the future until then"
+            self._desk.end_on_client(record, "Failed", text)
+            return record
         record = TaskRunRecord(run, int(run.is_held or self._desk.plan.keeps(run.id)))
         record.unopened_upstream = record.unfinished_upstream = 0
         for id in run.upstream:
@@ -120,7 +127,7 @@ class Growth:
             return
         header = event.header
         if header is None:
-            text = f"{record.plan.slug} did not finish: the run that it belongs to has ended"
+            text = f"{record.plan.slug} has no result: its own run ended, or let go of it, before"
             self._desk.end_on_client(record, "Failed", text)
         else:
             self._arrive(record, header)

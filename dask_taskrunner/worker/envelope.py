@@ -15,8 +15,9 @@ import cloudpickle
 from dask.sizeof import sizeof
 
 from dask_taskrunner.exceptions import ResultNotSerializable
-from dask_taskrunner.headers import Header, to_state
+from dask_taskrunner.headers import Header, open_exception, to_state
 from dask_taskrunner.states import CachedState, Failed, State
+from dask_taskrunner.tracebacks import loads
 from dask_taskrunner.worker.wire import PROTOCOL, WireState
 
 #: From this size on a pickle is handed to Dask out of band, so that it is not copied once more.
@@ -136,7 +137,7 @@ def open_parts(holder: list[Any]) -> Any:
         with _OPENING[id(holder) // 16 % len(_OPENING)]:
             parts = holder[0]
             if not isinstance(parts, Opened):
-                holder[0] = Opened(pickle.loads(parts[0], buffers=parts[1]))
+                holder[0] = Opened(loads(parts[0], parts[1]))
     return holder[0].value
 
 
@@ -261,9 +262,10 @@ def plain_value(source: Envelope | WireState) -> Any:
     Exception
         What the task run failed with.
     """
-    state = open_result(source).state
-    if isinstance(state, Failed) and state.exception is not None:
-        raise state.exception
+    received = open_result(source)
+    state = received.state
+    if isinstance(state, Failed):
+        raise state.exception if state.exception is not None else open_exception(received.header)
     return state.result
 
 

@@ -6,6 +6,7 @@ worker hands on to another goes in its wire form, as on a cluster. What may go w
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from dask_taskrunner import Flow, FlowRun
 from dask_taskrunner.backend import Code, Constant, FlowSpec, Foreign, RunSpec, Shared
 from dask_taskrunner.dask_backend.messages import pickle_call
-from dask_taskrunner.exceptions import ResultLost, ResultReleased
+from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.launching import launch
 from dask_taskrunner.machine.commands import Submission
@@ -36,7 +37,7 @@ from dask_taskrunner.machine.events import (
 from dask_taskrunner.packing import pickle_whole
 from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.worker import run_task as worker_side
-from dask_taskrunner.worker.envelope import Envelope, open_result, plain_value, wire_of
+from dask_taskrunner.worker.envelope import Envelope, Received, open_result, plain_value, wire_of
 from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, NARROW, WireState
 from fakes.gates import eventually
 
@@ -220,17 +221,31 @@ class FakeChannel:
     def value_future(self, id: TaskRunId, header: Header) -> FakeFuture:
         source = self.share(id)
         if source is None and not header.is_complete:
-            raise ResultReleased(f"the result of {self._specs[id].slug} was released")
-        wire = wire_of(header, self._specs[id].slug) if source is None else _wire(source.value)
+            raise ResultReleased(f"the result of {self._slug(id)} was released")
+        wire = wire_of(header, self._slug(id)) if source is None else _wire(source.value)
         return FakeFuture(plain_value(wire))
 
+    def _slug(self, id: TaskRunId) -> str:
+        return self._specs[id].slug if id in self._specs else f"task run {id[0]}"
+
     def fetch_many(self, ids: Sequence[TaskRunId], timeout: float | None) -> dict[TaskRunId, Any]:
-        return {id: self.fetch(id, timeout) for id in ids if self.holds(id)}
+        found = {}
+        for id in ids:
+            task = self._task(id)
+            if task is not None and task.value is not None:
+                received = Received(_wire(task.value))
+                with contextlib.suppress(ResultNotSerializable):
+                    received.open()
+                    if received.state.is_successful():
+                        found[id] = received.state.result
+        return found
 
     def settle(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
             for shared in self._needs(id):
-                self.users.get(shared, set()).discard(id)
+                # One that was cancelled before it was sent needed nothing yet.
+                self.users.setdefault(shared, set()).discard(id)
+            self._specs[id] = self._specs[id]._replace(keeps=())
 
     def forget(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
@@ -272,7 +287,7 @@ class FakeChannel:
     def fetch(self, id: TaskRunId, timeout: float | None) -> Any:
         with self._changed:
             task = self._task(id)
-            slug = self._specs[id].slug
+            slug = self._slug(id)
             if task is None:
                 raise ResultReleased(
                     f"the result of {slug} was released when its last reader finished; "

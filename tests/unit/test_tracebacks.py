@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import pickle
 import weakref
 from dataclasses import dataclass
 
 import dask
 import pytest
 
-from dask_taskrunner.tracebacks import forget_frames, user_traceback
+from dask_taskrunner.tracebacks import forget_frames, loads, user_traceback
 from dask_taskrunner.user_code import outcome_of
 
 
@@ -126,3 +127,26 @@ def test_a_frame_without_a_module_is_a_users():
     namespace = {}
     exec("def body():\n    raise ValueError('x')", namespace)
     assert "in body" in outcome_of(namespace["body"]).traceback
+
+
+class Asker:
+    def ask(self, data):
+        return loads(data)
+
+
+def test_an_exception_that_is_unpickled_with_its_traceback_leads_to_nobody():
+    from tblib import pickling_support
+
+    pickling_support.install(ValueError)
+    data = pickle.dumps(raised(clean, 5))
+    gc.disable()
+    try:
+        asker = Asker()
+        gone = weakref.ref(asker)
+        error = asker.ask(data)
+        del asker
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert error.__traceback__ is not None
+    assert error.args == ("negative price 5",)

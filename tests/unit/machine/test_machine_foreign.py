@@ -56,7 +56,7 @@ def test_a_foreign_run_that_its_own_run_left_unfinished_has_failed_here() -> Non
     assert header is not None
     assert (header.state, header.message) == (
         "Failed",
-        "t0 did not finish: the run that it belongs to has ended",
+        "t0 has no result: its own run ended, or let go of it, before",
     )
     assert sent(story.wakes()) == [(1, 1)]
     assert story.last_sent(1).upstream == (header,)

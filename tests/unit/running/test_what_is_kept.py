@@ -139,7 +139,11 @@ def test_one_result_that_breaks_at_the_close_keeps_no_other_from_being_fetched(
             raise OSError("the connection ended")
         return fetch(id, timeout)
 
+    def all_broken(ids, timeout):
+        raise OSError("the connection ended")
+
     monkeypatch.setattr(channel, "fetch", broken)
+    monkeypatch.setattr(channel, "fetch_many", all_broken)
     keep_results([run.holder], 10**9)
     assert run["large-2"].result() == LARGE
     with pytest.raises(exceptions.ResultReleased, match="OSError: the connection ended"):
