@@ -245,15 +245,8 @@ def _loop(runner, count):
         assert runner.submit(add, n, 1).result(PATIENCE) == n + 1
 
 
-def _assert_flat(runner, client, count):
-    # What is made once is made by now.
-    _loop(runner, 200)
+def _assert_nothing_gathers(runner, client):
     driver = runner._session.driver
-    gc.collect()
-    before = _resident()
-    _loop(runner, count)
-    gc.collect()
-    grown = _resident() - before
     assert eventually(lambda: not driver.machine.records)
     channel = driver.channel
     assert not channel._specs
@@ -264,16 +257,25 @@ def _assert_flat(runner, client, count):
     # The definition of `add` waits for its next use.
     assert eventually(lambda: len(client.futures) <= 1)
     assert eventually(lambda: len(tasks_on(client)) <= 1)
-    assert grown < 10_000 * count, f"{grown / count:.0f} bytes for each call"
 
 
-def test_results_in_a_loop_leave_memory_flat(runner, client):
-    _assert_flat(runner, client, 300)
+def test_results_in_a_loop_leave_nothing(runner, client):
+    _loop(runner, 200)
+    _assert_nothing_gathers(runner, client)
 
 
 @pytest.mark.slow
 def test_thousands_of_results_in_a_loop_leave_memory_flat(runner, client):
-    _assert_flat(runner, client, 2000)
+    # Dask keeps its last 1,000 messages and events, and the scheduler, which is in this process, a
+    # span of 5 kB for each time that it had nothing to do: as much for each call of its own.
+    _loop(runner, 1200)
+    gc.collect()
+    before = _resident()
+    _loop(runner, 1500)
+    gc.collect()
+    grown = _resident() - before
+    _assert_nothing_gathers(runner, client)
+    assert grown < 8_000 * 1500, f"{grown / 1500:.0f} bytes for each call"
 
 
 def test_what_is_dropped_is_released_but_not_stopped(runner, client, marks):
