@@ -143,6 +143,8 @@ class DaskChannel:
         try:
             source = sent.future.result(timeout=timeout)
         except (asyncio.CancelledError, concurrent.futures.CancelledError, KilledWorker) as error:
+            # The client keeps this error, and with its frames the future that raised it.
+            error.with_traceback(None)
             raise ResultLost(f"the result of {self._slug(id)} is gone: {error}") from error
         state = open_result(source).state
         return getattr(state, "exception", None) if state.is_failed() else state.result

@@ -70,6 +70,11 @@ class Caller:
         marker = self.submit(int)
         marker.result(PATIENCE)
 
+    def leave(self) -> None:
+        """End it as leaving ``with`` does, when all that was submitted has ended."""
+        self.session.close()
+        assert self.driver.ended.wait(PATIENCE), "the session hangs"
+
     def end(self) -> None:
         """End it as a runner that closes does, whatever still runs."""
         self.driver.cancel("the runner was closed")
