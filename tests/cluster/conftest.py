@@ -33,10 +33,22 @@ def runner(cluster, client):
     from dask_taskrunner import DaskTaskRunner
 
     # A test before this one may have killed a worker; its nanny starts another.
-    assert eventually(lambda: len(cluster.scheduler.workers) == 2)
+    assert eventually(lambda: is_whole(cluster))
     with DaskTaskRunner(client=client) as runner:
         yield runner
     assert_nothing_left(client)
+
+
+def is_whole(cluster):
+    """Return whether both workers are there, and would be started again if they were killed.
+
+    A nanny hears of its worker up to 50 ms after the scheduler does. A worker that is killed in
+    between is never started again: the nanny waits for the first start to end.
+    """
+    nannies = cluster.workers.values()
+    return len(cluster.scheduler.workers) == 2 and all(
+        nanny.process is not None and nanny.process.status.name == "running" for nanny in nannies
+    )
 
 
 @pytest.fixture
