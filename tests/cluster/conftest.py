@@ -5,7 +5,7 @@ from __future__ import annotations
 import cloudpickle
 import marks as marks_module
 import pytest
-from marks import Marks, eventually
+from marks import Marks, eventually, is_whole
 from watched import assert_no_threads, assert_nothing_left
 
 
@@ -37,18 +37,6 @@ def runner(cluster, client):
     with DaskTaskRunner(client=client) as runner:
         yield runner
     assert_nothing_left(client)
-
-
-def is_whole(cluster):
-    """Return whether both workers are there, and would be started again if they were killed.
-
-    A nanny hears of its worker up to 50 ms after the scheduler does. A worker that is killed in
-    between is never started again: the nanny waits for the first start to end.
-    """
-    nannies = cluster.workers.values()
-    return len(cluster.scheduler.workers) == 2 and all(
-        nanny.process is not None and nanny.process.status.name == "running" for nanny in nannies
-    )
 
 
 @pytest.fixture

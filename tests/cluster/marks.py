@@ -62,3 +62,15 @@ class Marks:
         """Wait for lines of this name."""
         if not eventually(lambda: self.count(name) >= count):
             raise TimeoutError(f"{self.count(name)} of {count} {name} after {PATIENCE} s")
+
+
+def is_whole(cluster):
+    """Return whether both workers are there, and would be started again if they were killed.
+
+    A nanny hears of its worker up to 50 ms after the scheduler does. A worker that is killed in
+    between is never started again: the nanny waits for the first start to end.
+    """
+    nannies = cluster.workers.values()
+    return len(cluster.scheduler.workers) == 2 and all(
+        nanny.process is not None and nanny.process.status.name == "running" for nanny in nannies
+    )

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from distributed import Client
-from marks import PATIENCE, eventually
+from marks import PATIENCE, eventually, is_whole
 from watched import assert_nothing_left
 
 from dask_taskrunner import DaskTaskRunner, Flow, Parameter, as_completed, exceptions, task
@@ -75,7 +75,7 @@ async def beating():
 @pytest.fixture
 def whole(cluster, client):
     """The shared cluster, whole before and empty after the test."""
-    assert eventually(lambda: len(cluster.scheduler.workers) == 2)
+    assert eventually(lambda: is_whole(cluster))
     yield client
     assert_nothing_left(client)
 

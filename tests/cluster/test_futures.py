@@ -9,7 +9,7 @@ import threading
 
 import dask
 import pytest
-from marks import PATIENCE, eventually
+from marks import PATIENCE, eventually, is_whole
 from watched import assert_nothing_left, kill, tasks_on
 
 from dask_taskrunner import (
@@ -341,7 +341,7 @@ def test_a_result_that_may_not_be_made_again_is_lost(runner, marks):
 @pytest.fixture
 def whole(cluster, client):
     """The shared cluster, whole before and empty after the test."""
-    assert eventually(lambda: len(cluster.scheduler.workers) == 2)
+    assert eventually(lambda: is_whole(cluster))
     yield client
     assert_nothing_left(client)
 

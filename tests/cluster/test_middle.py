@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from distributed import Client, Event
-from marks import eventually
+from marks import eventually, is_whole
 from watched import kill, tasks_on, worker_pids
 
 from dask_taskrunner import (
@@ -188,7 +188,7 @@ def test_a_given_result_that_went_with_its_worker_is_made_again_by_dask(
     run = runner.run(flow, start_tasks=["size"], task_states={"make": earlier["make"].state})
     assert run.result() == 10_000
     assert marks.count("make") == 2
-    assert eventually(lambda: len(cluster.scheduler.workers) == 2)
+    assert eventually(lambda: is_whole(cluster))
 
 
 # --- a part of a flow ----------------------------------------------------------------------------
@@ -427,7 +427,7 @@ def test_a_cached_result_that_goes_while_a_run_waits_for_others_costs_that_run_n
 
 
 def test_a_cached_result_does_not_outlive_its_runner(client, cluster, marks):
-    assert eventually(lambda: len(cluster.scheduler.workers) == 2)
+    assert eventually(lambda: is_whole(cluster))
     flow = counting(marks)
     with DaskTaskRunner(client=client) as first:
         run = first.run(flow(), keep="none")
