@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
@@ -21,6 +22,33 @@ from dask_taskrunner import (
 )
 
 pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def cluster():
+    """A cluster of the test's own.
+
+    On one that many tests had used before, Dask's nannies were seen to start a killed worker not
+    again, and every later test would wait for it.
+    """
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=":0",
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs={"allowed_failures": 0},
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        yield client
 
 
 @task
