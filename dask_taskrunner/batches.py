@@ -58,7 +58,7 @@ class Batch:
         sources = [self._source(source) for source in call.upstream]
         # Several may be the same run, such as two futures of one task run.
         upstream = list(dict.fromkeys(sources))
-        places = {id: place for place, (id, _) in enumerate(upstream)}
+        places = {source: place for place, (source, _) in enumerate(upstream)}
         at = {
             id(source): places[found[0]]
             for source, found in zip(call.upstream, sources, strict=True)
@@ -85,7 +85,7 @@ class Batch:
         if self._n is None:
             self._n = self._stock.new_number()
         run_id = (self._n, map_index)
-        run = planned_run(run_id, tuple(id for id, _ in upstream), definition, spec)
+        run = planned_run(run_id, tuple(source for source, _ in upstream), definition, spec)
         owner = definition if definition.state_handlers else None
         self._put(run._replace(settles=True, is_held=True, owner=owner), spec)
         self.made.append((run_id, slug))
