@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
@@ -58,9 +59,12 @@ def loads(data: Any, buffers: Iterable[Any] = ()) -> Any:
     frame to the callers of this function, and would keep a future alive that was asked for its
     exception.
     """
-    # A generator that has yielded is called by nobody: there the way ends.
-    return next(_loads(data, buffers))
+    # In a thread of its own, whose frames lead to nobody; a value without tracebacks needs none.
+    if len(data) > _MAY_HAVE_TRACEBACKS or b"tblib" not in bytes(data):
+        return pickle.loads(data, buffers=buffers)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(pickle.loads, data, buffers=buffers).result()
 
 
-def _loads(data: Any, buffers: Iterable[Any]) -> Iterator[Any]:
-    yield pickle.loads(data, buffers=buffers)
+#: A larger pickle is not searched: what has tracebacks is small.
+_MAY_HAVE_TRACEBACKS = 1_000_000
