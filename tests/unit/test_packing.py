@@ -78,7 +78,11 @@ def test_what_is_large_stays_behind_wherever_it_is_and_comes_back_the_same(value
     again = opened(data, constants)
     assert again["y"] == 7
     assert type(again["x"]) is type(value)
-    assert pickle.dumps(again["x"]) == pickle.dumps(value)
+    # A set is rebuilt in another order, and has another pickle for it.
+    if isinstance(value, set):
+        assert again["x"] == value
+    else:
+        assert pickle.dumps(again["x"]) == pickle.dumps(value)
 
 
 @pytest.mark.parametrize(
