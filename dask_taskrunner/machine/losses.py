@@ -165,7 +165,11 @@ class Losses:
     def _make_again(self, record: TaskRunRecord, text: str) -> None:
         found = self._gone_with(record)
         lacking = next((again for again in found if again.plan.role != "run"), None)
-        record.crashes += 1
+        if record.values or record.innocent >= INNOCENT:
+            record.crashes += 1
+        else:
+            # Its body never ran: what an earlier run had cached only spared it.
+            record.innocent += 1
         if lacking is not None:
             # Others' bodies are not ours to run. And with less than it had the first time, this one
             # might come to something else.

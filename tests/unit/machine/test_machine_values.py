@@ -115,6 +115,21 @@ def test_the_making_of_a_long_chain_is_bounded_by_no_stack() -> None:
     assert story.phases() == "q" * (length + 1)
 
 
+def test_a_value_that_no_body_made_is_made_again_on_nobodys_budget_twice() -> None:
+    # It was cached by an earlier run, and went with it.
+    story = Story({0: (), 1: (0,)}, max_crash_retries=0)
+    story.starts()
+    for submission in (1, 2):
+        story.ends(0, body=False, big=True)
+        story.loses_value(0)
+        assert sent(story.wakes()) == [(0, submission + 1), (1, submission + 1)]
+    assert (story.record(0).crashes, story.record(0).innocent) == (0, 2)
+    story.ends(0, body=False, big=True)
+    story.loses_value(0)
+    assert sent(story.wakes()) == [(1, 4)]
+    assert story.last_sent(1).upstream[0].state == "Crashed"
+
+
 def test_a_failure_whose_future_is_lost_is_told_by_value_and_costs_nothing() -> None:
     story = Story({0: (), 1: (0,)})
     story.starts()
