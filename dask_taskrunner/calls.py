@@ -5,7 +5,7 @@ What can be wrong is found here, in the caller's line. It sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.awaiting import Awaited
@@ -14,7 +14,15 @@ from dask_taskrunner.graph import signatures
 from dask_taskrunner.graph.arguments import find, replace
 from dask_taskrunner.graph.binding import read_task_args
 from dask_taskrunner.graph.flow import Flow
-from dask_taskrunner.graph.mapping import Unmapped
+from dask_taskrunner.graph.mapping import (
+    Each,
+    check_lengths,
+    columns_of,
+    elements_at,
+    elements_of,
+    has_own_length,
+    mark_columns,
+)
 from dask_taskrunner.graph.tasks import FunctionTask, Node, Task
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures
@@ -179,61 +187,27 @@ def read_columns(
         Something cannot be mapped over, the lengths differ, or nothing is mapped over.
     """
     given = signatures.bind(definition.signature, name, args, kwargs)
-    shape = definition.shape
-    lengths: dict[str, int] = {}
 
-    def column(label: str, value: Any) -> Any:
-        if isinstance(value, Unmapped):
-            return value
-        elements = elements_of(name, label, value)
-        lengths[label] = len(elements)
-        return elements
+    def column(label: str, value: Any) -> Each:
+        return Each(_elements_of(name, label, value))
 
-    columns: dict[str, Any] = {}
-    for key, value in given.items():
-        if shape is not None and key == shape.var_positional:
-            columns[key] = [column(f"argument {n}", part) for n, part in enumerate(value, 1)]
-        elif shape is not None and key == shape.var_keyword:
-            columns[key] = {label: column(label, part) for label, part in value.items()}
-        else:
-            columns[key] = column(key, value)
-    length = _one_length(name, lengths)
-    several = () if shape is None else (shape.var_positional, shape.var_keyword)
-
-    def of(i: int) -> dict[str, Any]:
-        return {
-            key: _pick_all(value, i) if key in several else _pick(value, i)
-            for key, value in columns.items()
-        }
-
-    return Columns(length, of)
-
-
-def _one_length(name: str, lengths: Mapping[str, int]) -> int:
+    columns = mark_columns(given, definition.shape, column)
+    lengths = {
+        label: len(each.values) for label, each in columns_of(columns, definition.shape).items()
+    }
     if not lengths:
         raise ArgumentError(
             f"map: {name} has no argument to map over; runner.submit({name}, ...) calls it once"
         )
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{label} has {length}" for label, length in lengths.items())
-        raise ArgumentError(
-            f"map: the arguments of {name} are not equally long: {told}. "
-            "Cut the longer one, or write unmapped(...) around what is the same for all."
-        )
-    return next(iter(lengths.values()))
+    check_lengths(name, lengths, zip_shortest=definition.zip_shortest)
+
+    def of(i: int) -> dict[str, Any]:
+        return elements_at(columns, definition.shape, i)
+
+    return Columns(min(lengths.values()), of)
 
 
-def _pick(column: Any, i: int) -> Any:
-    return column.value if isinstance(column, Unmapped) else column[i]
-
-
-def _pick_all(columns: Any, i: int) -> Any:
-    if isinstance(columns, dict):
-        return {label: _pick(column, i) for label, column in columns.items()}
-    return tuple(_pick(column, i) for column in columns)
-
-
-def elements_of(name: str, label: str, value: Any) -> Any:
+def _elements_of(name: str, label: str, value: Any) -> Any:
     """Return the elements of what is mapped over, as something with a length and an index.
 
     Raises
@@ -241,44 +215,23 @@ def elements_of(name: str, label: str, value: Any) -> Any:
     ArgumentError
         It is never mapped over; the text shows the right line.
     """
-    right = _right_line(label, value)
+    if isinstance(value, TaskRunFutures):
+        return value
+    right = _right_line(value)
     if right is not None:
         kind = type(value).__name__
         raise ArgumentError(f"map: {name} cannot be mapped over {label}, a {kind}. {right}")
-    if isinstance(value, (list, tuple, range, TaskRunFutures)):
-        return value
-    try:
-        return list(value)
-    except TypeError as error:  # An array without dimensions says so only when it is asked.
-        raise ArgumentError(f"map: {name} cannot be mapped over {label}: {error}") from error
+    return elements_of(name, label, value)
 
 
-def _is_future(value: Any) -> bool:
-    """Return whether it is some library's future: it has a result, and no elements."""
-    return not hasattr(value, "__iter__") and callable(getattr(value, "result", None))
-
-
-def _right_line(label: str, value: Any) -> str | None:
-    if isinstance(value, Coroutine):
-        value.close()
-        return f"Nobody has awaited it: write {label}=await ..."
-    if isinstance(value, AsyncIterable):
-        return f"Write {label}=[x async for x in ...]"
+def _right_line(value: Any) -> str | None:
+    """Return what to write instead of mapping over what stands for a result."""
     if isinstance(value, Node):
         return f"Run flow {value.flow.name!r}, and map over run[{value.slug!r}].result()."
-    if isinstance(value, (TaskRunFuture, TaskRun)) or _is_future(value):
+    if isinstance(value, (TaskRunFuture, TaskRun)) or not has_own_length(value):
         future = f"run[{value.slug!r}]" if isinstance(value, TaskRun) else "future"
         return (
             "How many elements its result has is not known here. Write "
             f"runner.map(f, {future}.result()), or unmapped(...) to pass the whole to each."
         )
-    if any(kind.__name__ == "DataFrame" for kind in type(value).__mro__):
-        return (
-            f"Write {label}=unmapped(df) to pass the whole to each, df.to_dict('records') for its "
-            "rows, or [g for _, g in df.groupby(k)] for its groups."
-        )
-    if isinstance(value, (dict, set, frozenset)):
-        return f"Write {label}=unmapped(...) to pass the whole, or list(...) to map over it."
-    if isinstance(value, (str, bytes, bytearray)) or not hasattr(value, "__iter__"):
-        return f"Write {label}=unmapped({value!r:.40}) to pass the same to each."
     return None

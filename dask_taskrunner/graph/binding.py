@@ -6,6 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dask_taskrunner.exceptions import ArgumentError, OptionError
+from dask_taskrunner.graph.mapping import (
+    Each,
+    check_lengths,
+    columns_of,
+    elements_of,
+    has_own_length,
+    mark_columns,
+)
 from dask_taskrunner.graph.options import check_name, check_options
 from dask_taskrunner.graph.tasks import Node, Task, find_nodes
 
@@ -30,10 +38,44 @@ def read_task_args(
     return name, check_options(options, where)
 
 
+def map_arguments(name: str, definition: Task[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a mapped use, those marked of which each child gets an element.
+
+    Raises
+    ------
+    ArgumentError
+        Something cannot be mapped over, nothing is, or the lengths that are known differ.
+    """
+
+    def column(label: str, value: Any) -> Each:
+        if isinstance(value, Task):
+            raise ArgumentError(
+                f"argument {label!r} of {name} is the task {value.name!r} itself; to map over its "
+                f"result, call it: {value.name}(...)"
+            )
+        if isinstance(value, Node) or not has_own_length(value):
+            return Each(value)
+        return Each(elements_of(name, label, value))
+
+    arguments = mark_columns(given, definition.shape, column)
+    columns = columns_of(arguments, definition.shape)
+    if not columns:
+        raise ArgumentError(
+            f"map: {name} has no argument to map over; {name}(...) without .map runs it once"
+        )
+    lengths = {
+        label: len(each.values)
+        for label, each in columns.items()
+        if not isinstance(each.values, Node) and has_own_length(each.values)
+    }
+    check_lengths(name, lengths, zip_shortest=definition.zip_shortest)
+    return arguments
+
+
 def find_sources(
     name: str, definition: Task[Any], given: Mapping[str, Any]
-) -> list[tuple[Node, str]]:
-    """Return the nodes in the arguments, each with the name of its argument.
+) -> list[tuple[Node, str, bool]]:
+    """Return the nodes in the arguments, with the name of the argument and whether it is mapped.
 
     What ``**kwargs`` takes are arguments of their own.
 
@@ -51,7 +93,14 @@ def find_sources(
                 f"argument {key!r} of {name} is the task {value.name!r} itself; to pass its "
                 f"result, call it: {value.name}(...)"
             )
-    return [(node, key) for key, value in named.items() for node in find_nodes(value)]
+    several = "" if definition.shape is None else definition.shape.var_positional
+    found: list[tuple[Node, str, bool]] = []
+    for key, value in named.items():
+        parts = value if key == several else (value,)
+        columns = [part.values for part in parts if isinstance(part, Each)]
+        mapped = {column for column in columns if isinstance(column, Node)}
+        found += [(node, key, node in mapped) for node in find_nodes(value)]
+    return found
 
 
 class Variants:

@@ -25,6 +25,7 @@ class OpenFlow(Protocol):
         *,
         upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
+        mapped: bool = False,
     ) -> Any:
         """Add a use of a task."""
 

@@ -61,6 +61,7 @@ class Definition(Generic[R]):
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | tuple[str, ...] | None
+    zip_shortest: bool
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

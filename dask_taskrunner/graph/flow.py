@@ -9,7 +9,12 @@ from typing import Any, Self, cast
 from dask_taskrunner import hooks
 from dask_taskrunner.exceptions import FlowError, ParameterError
 from dask_taskrunner.graph import arguments, building, signatures
-from dask_taskrunner.graph.binding import Variants, find_sources, read_task_args
+from dask_taskrunner.graph.binding import (
+    Variants,
+    find_sources,
+    map_arguments,
+    read_task_args,
+)
 from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow_graph import FlowGraph
 from dask_taskrunner.graph.parameters import Parameter
@@ -67,18 +72,23 @@ class Flow(FlowGraph, Shown):
         *,
         upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
+        mapped: bool = False,
     ) -> BoundTask[Any]:
-        """Add a use of a task: what calling it inside the flow's block does."""
+        """Add a use of a task: what calling it, or its ``map``, inside the flow's block does."""
         name, options = read_task_args(task, task_args)
         definition = self._variants.get(task, options)
         given = signatures.bind(definition.signature, name, args, kwargs or {})
+        if mapped:
+            given = map_arguments(name, definition, given)
         # What can go wrong goes wrong before anything is added.
-        sources = [
-            (self._find(node), key) for node, key in find_sources(name, definition, given)
-        ] + [(self._find(node), None) for node in _each(upstream_tasks)]
-        bound = self._add(task, name, definition)
+        sources: list[tuple[Node, str | None, bool]] = [
+            (self._find(node), key, is_each)
+            for node, key, is_each in find_sources(name, definition, given)
+        ]
+        sources += [(self._find(node), None, False) for node in _each(upstream_tasks)]
+        bound = self._add(task, name, definition, is_mapped=mapped)
         bound.arguments = given
-        self._dag.connect(Edge(source, bound, key) for source, key in sources)
+        self._dag.connect(Edge(source, bound, key, is_each) for source, key, is_each in sources)
         return bound
 
     def add_task(self, task: Task[Any] | Node) -> Any:
@@ -165,12 +175,12 @@ class Flow(FlowGraph, Shown):
                     f"flows {self.name!r} and {other.name!r} both have a parameter {name!r}, "
                     "with different types or defaults"
                 )
-        return self._take_over(other, other.task_defaults)
+        return _take_over(self, other, other.task_defaults)
 
     def copy(self) -> Flow:
         """Return a flow with the same slugs, whose tasks and edges can be changed apart."""
         new = Flow(self.name, task_defaults=self.task_defaults, state_handlers=self.state_handlers)
-        copies = new._take_over(self, {})
+        copies = _take_over(new, self, {})
         if self._reference_tasks is not None:
             new.set_reference_tasks([copies[task] for task in self._reference_tasks])
         return new
@@ -224,8 +234,11 @@ class Flow(FlowGraph, Shown):
 
     # --- how ---------------------------------------------------------------------------------
 
-    def _add(self, task: Task[Any], name: str, definition: Task[Any]) -> BoundTask[Any]:
-        bound = BoundTask(self, name, self._lookup.new_slug(name), definition, task)
+    def _add(
+        self, task: Task[Any], name: str, definition: Task[Any], *, is_mapped: bool = False
+    ) -> BoundTask[Any]:
+        slug = self._lookup.new_slug(name)
+        bound = BoundTask(self, name, slug, definition, task, is_mapped=is_mapped)
         self._lookup.add(bound)
         self._dag.add(bound)
         return bound
@@ -244,30 +257,6 @@ class Flow(FlowGraph, Shown):
             raise FlowError(f"{node.slug!r} is a parameter: it waits for nothing")
         return node
 
-    def _take_over(self, other: Flow, task_defaults: Mapping[str, Any]) -> dict[Node, Node]:
-        """Copy all of another flow into this one, `task_defaults` into its tasks' own options."""
-        copies: dict[Node, Node] = {}
-        bound: dict[Node, BoundTask[Any]] = {}
-        nodes, edges = other.tasks, other.edges
-        for node in nodes:
-            if isinstance(node, BoundTask):
-                own = node.definition.explicit_options
-                defaults = {key: task_defaults[key] for key in task_defaults if key not in own}
-                definition = self._variants.get(node.definition, defaults)
-                copies[node] = bound[node] = self._add(node.task, node.name, definition)
-            elif node.name in self._parameters:
-                copies[node] = self._parameters[node.name]
-            else:
-                copies[node] = self.add_task(cast("Parameter", node).unbound())
-        # An edge may lead backwards in the order of binding, so all copies are there first.
-        for node, task in bound.items():
-            given = cast("BoundTask[Any]", node).arguments
-            task.arguments = arguments.replace(given, Node, copies.__getitem__)
-        for edge in edges:
-            source, target = copies[edge.upstream_task], bound[edge.downstream_task]
-            self._dag.connect([Edge(source, target, edge.key)])
-        return copies
-
 
 def _each(tasks: Any) -> Iterable[Any]:
     """Return each of several tasks; one alone, which forgot its list, is one."""
@@ -276,3 +265,30 @@ def _each(tasks: Any) -> Iterable[Any]:
         return ()
     is_one = isinstance(tasks, (str, Node)) or not isinstance(tasks, Iterable)
     return [tasks] if is_one else tasks
+
+
+def _take_over(flow: Flow, other: Flow, task_defaults: Mapping[str, Any]) -> dict[Node, Node]:
+    """Copy all of another flow into a flow, `task_defaults` into its tasks' own options."""
+    copies: dict[Node, Node] = {}
+    bound: dict[Node, BoundTask[Any]] = {}
+    nodes, edges = other.tasks, other.edges
+    for node in nodes:
+        if isinstance(node, BoundTask):
+            own = node.definition.explicit_options
+            defaults = {key: task_defaults[key] for key in task_defaults if key not in own}
+            definition = flow._variants.get(node.definition, defaults)
+            copies[node] = bound[node] = flow._add(
+                node.task, node.name, definition, is_mapped=node.is_mapped
+            )
+        elif node.name in flow._parameters:
+            copies[node] = flow._parameters[node.name]
+        else:
+            copies[node] = flow.add_task(cast("Parameter", node).unbound())
+    # An edge may lead backwards in the order of binding, so all copies are there first.
+    for node, task in bound.items():
+        given = cast("BoundTask[Any]", node).arguments
+        task.arguments = arguments.replace(given, Node, copies.__getitem__)
+    for edge in edges:
+        source, target = copies[edge.upstream_task], bound[edge.downstream_task]
+        flow._dag.connect([Edge(source, target, edge.key, edge.mapped)])
+    return copies

@@ -63,6 +63,9 @@ class TaskOptions(TypedDict, total=False):
         Dask's priority: the higher, the earlier.
     workers : str or list of str
         The only workers that may run the task.
+    zip_shortest : bool
+        Whether a ``map`` over several things ends with the shortest of them; by default it is an
+        error that they are not equally long.
     """
 
     max_retries: int
@@ -82,6 +85,7 @@ class TaskOptions(TypedDict, total=False):
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | Sequence[str] | set[str] | frozenset[str] | None
+    zip_shortest: bool
 
 
 class Option(NamedTuple):
@@ -200,6 +204,7 @@ OPTIONS: dict[str, Option] = {
         "a worker's address or name, or a list of such",
         _or_none(lambda value: _is_text(value) or (value != () and _is_tuple_of(_is_text)(value))),
     ),
+    "zip_shortest": Option(False, "True or False", _is_bool),
 }
 
 DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.items()}
@@ -208,7 +213,7 @@ DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.ite
 NOT_YET = frozenset(
     {
         *("timeout", "isolate", "memory_limit", "rerun_on_loss", "check_result"),
-        *("log_prints", "log_level", "zip_shortest", "split_above"),
+        *("log_prints", "log_level", "split_above"),
     }
 )
 

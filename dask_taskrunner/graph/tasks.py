@@ -74,13 +74,58 @@ class Task(Definition[R], Shown):
         ArgumentError
             The arguments do not fit the signature.
         """
-        if "explicit_options" not in vars(self):
-            raise OptionError(f"{type(self).__name__}.__init__ does not call super().__init__()")
-        flow = current_flow(
-            f"task {self.name!r} was called", f"; {self.name}.run(...) is the plain function"
-        )
+        flow = self._current_flow("was called", "; {}.run(...) is the plain function")
         bound = flow.bind(self, args, kwargs, upstream_tasks=upstream_tasks, task_args=task_args)
         return cast("BoundTask[R]", bound)
+
+    def map(
+        self,
+        /,
+        *args: Any,
+        upstream_tasks: Iterable[Any] | None = None,
+        task_args: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> BoundTask[list[R]]:
+        """Bind a copy of this task that is run once for each element of its arguments.
+
+        Each run is a child of its own: with a state, retries and a trigger, and ``map_index`` in
+        its context. How many there are may be known only when what is mapped over has run; the
+        elements stay on the workers.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Arguments of ``run``: tasks and sequences, of which each child gets the element of its
+            index, and what is the same for all, as ``unmapped(x)``. What is left at its default is
+            not mapped.
+        upstream_tasks : iterable
+            Tasks that must have finished before the first child begins.
+        task_args : mapping, optional
+            Options, and ``name``, for this one use.
+
+        Returns
+        -------
+        BoundTask
+            It stands for the list of results, in the order of the elements. Mapped over, each
+            child of the other task gets the result of the child of its own index.
+
+        Raises
+        ------
+        OutsideFlow
+            No flow is being built.
+        ArgumentError
+            The arguments do not fit the signature, cannot be mapped over, or differ in length.
+        """
+        flow = self._current_flow("was mapped", "; runner.map({}, ...) needs no flow")
+        bound = flow.bind(
+            self, args, kwargs, upstream_tasks=upstream_tasks, task_args=task_args, mapped=True
+        )
+        return cast("BoundTask[list[R]]", bound)
+
+    def _current_flow(self, what: str, instead: str) -> OpenFlow:
+        if "explicit_options" not in vars(self):
+            raise OptionError(f"{type(self).__name__}.__init__ does not call super().__init__()")
+        return current_flow(f"task {self.name!r} {what}", instead.format(self.name))
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
@@ -260,14 +305,25 @@ class BoundTask(Node, Generic[R]):
         What was called: the definition before ``task_args``.
     arguments : dict
         Parameter name -> argument, with the nodes in it.
+    is_mapped : bool
+        True where it is run once for each element of those arguments that are marked as
+        :class:`~dask_taskrunner.graph.mapping.Each`.
     """
 
     definition: Task[R]
     task: Task[R]
     arguments: dict[str, Any]
+    is_mapped: bool
 
     def __init__(
-        self, flow: OpenFlow, name: str, slug: str, definition: Task[R], task: Task[R]
+        self,
+        flow: OpenFlow,
+        name: str,
+        slug: str,
+        definition: Task[R],
+        task: Task[R],
+        *,
+        is_mapped: bool = False,
     ) -> None:
         self.flow = flow
         self.name = name
@@ -275,9 +331,11 @@ class BoundTask(Node, Generic[R]):
         self.definition = definition
         self.task = task
         self.arguments = {}
+        self.is_mapped = is_mapped
 
     def __iter__(self) -> Iterator[BoundTask[Any]]:
-        if self.definition.nout is None:
+        # Of a mapped task each child returns so many values, and nobody knows how many children.
+        if self.definition.nout is None or self.is_mapped:
             return super().__iter__()
         return (self[number] for number in range(self.definition.nout))
 
