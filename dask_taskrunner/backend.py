@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.headers import Header, TaskRunId, child_slug
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event
 
@@ -76,6 +76,33 @@ class Foreign(NamedTuple):
 NOTHING_FOREIGN: Final = Foreign()
 
 
+class MapSpec(NamedTuple):
+    """What sets the children of a mapped run apart from each other.
+
+    Attributes
+    ----------
+    by_index : frozenset of int
+        Positions of upstream runs that are children of the same index.
+    own : sequence of bytes
+        Per child: its pickled own arguments, where it has any.
+    own_constants : mapping
+        Index of a child -> its own large arguments.
+    own_at : int
+        Where those stand among the constants.
+    common : int
+        So many of the upstream runs are those of every child.
+    own_slugs : sequence of tuple of str
+        Per child: the names of its own upstream runs, where it has any.
+    """
+
+    by_index: frozenset[int] = frozenset()
+    own: Sequence[bytes] = ()
+    own_constants: Mapping[int, tuple[Constant, ...]] = {}
+    own_at: int = 0
+    common: int = 0
+    own_slugs: Sequence[tuple[str, ...]] = ()
+
+
 class RunSpec(NamedTuple):
     """What the cluster is told of one task run, whichever submission it is.
 
@@ -115,6 +142,15 @@ class RunSpec(NamedTuple):
         That state with its value, where no future has it yet.
     keeps : tuple
         What must not be let go before the run ends.
+    maps : MapSpec or None
+        Where the task is mapped; see :func:`spec_of`.
+    own : bytes
+        The pickled arguments of this child alone.
+    template : int
+        Position of the constant that has the pickled arguments, where these are many bytes and of
+        many children; else -1.
+    is_mapped_over : bool
+        True where its result is to be something of which others take elements.
     """
 
     name: str
@@ -135,6 +171,45 @@ class RunSpec(NamedTuple):
     wire: tuple[Any, ...] | None = None
     keeps: tuple[Any, ...] = ()
     known_as: Mapping[int, str] = {}
+    maps: MapSpec | None = None
+    own: bytes = b""
+    template: int = -1
+    is_mapped_over: bool = False
+
+
+def spec_of(specs: Mapping[TaskRunId, RunSpec], id: TaskRunId) -> RunSpec | None:
+    """Return what the cluster is told of a task run, or None where that was forgotten.
+
+    A child has no spec of its own: there may be very many, which hardly differ.
+    """
+    spec = specs.get(id)
+    if spec is None and id[1] >= 0 and (id[0], -1) in specs:
+        return _child_spec(specs[id[0], -1], id[1])
+    return spec
+
+
+def _child_spec(spec: RunSpec, map_index: int) -> RunSpec:
+    maps = spec.maps
+    assert maps is not None
+    slugs = spec.upstream_slugs
+    if maps.by_index:
+        slugs = tuple(
+            child_slug(slug, map_index) if position in maps.by_index else slug
+            for position, slug in enumerate(slugs)
+        )
+    if maps.own_slugs:
+        slugs = (*slugs[: maps.common], *maps.own_slugs[map_index])
+    constants = spec.constants
+    if map_index in maps.own_constants:
+        own = maps.own_constants[map_index]
+        constants = (*constants[: maps.own_at], *own, *constants[maps.own_at :])
+    return spec._replace(
+        slug=child_slug(spec.slug, map_index),
+        upstream_slugs=slugs,
+        constants=constants,
+        own=maps.own[map_index] if maps.own else b"",
+        maps=None,
+    )
 
 
 class FlowSpec(NamedTuple):

@@ -19,7 +19,7 @@ from dask_taskrunner.graph.arguments import find
 from dask_taskrunner.graph.tasks import Task
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.events import ForeignEnded, ResultsWanted
-from dask_taskrunner.machine.records import PlannedRun
+from dask_taskrunner.machine.plans import PlannedRun
 from dask_taskrunner.planning import planned_run, workers_of
 from dask_taskrunner.stock import Stock
 from dask_taskrunner.task_run import TaskRun

@@ -33,7 +33,8 @@ from dask_taskrunner.machine.events import (
 )
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.machine import Machine
-from dask_taskrunner.machine.records import Plan, PlannedRun, TaskRunRecord
+from dask_taskrunner.machine.plans import Plan, PlannedRun
+from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.performing import Listener, Performer, logger, tried
 from dask_taskrunner.values import Values
 

@@ -24,12 +24,12 @@ from dask_taskrunner.headers import (
     Header,
     TaskRunId,
     describe,
-    shorten_message,
     small_result,
     standing_alone,
     state_name,
 )
 from dask_taskrunner.packing import LARGE, Packer
+from dask_taskrunner.short_texts import shorten_message
 from dask_taskrunner.states import CachedState, Elsewhere, Mapped, Skipped, State, Success
 from dask_taskrunner.worker.envelope import pickle_value, size_of
 from dask_taskrunner.worker.wire import PROTOCOL

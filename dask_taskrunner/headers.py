@@ -10,15 +10,23 @@ from __future__ import annotations
 import math
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import cloudpickle
 
 from dask_taskrunner.exceptions import RemoteTaskError
+from dask_taskrunner.short_texts import (
+    format_bytes,
+    sendable,
+    shorten_message,
+    shorten_traceback,
+    size_on_the_wire,
+)
 from dask_taskrunner.states import (
     STATE_CLASSES,
     CachedState,
+    Cancelled,
     Elsewhere,
     Failed,
     Finished,
@@ -36,12 +44,14 @@ _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 _SMALL_BYTES: Final = 512
 #: A pickled exception up to this size rides in the header, so that the client can raise it.
 _EXCEPTION_BYTES: Final = 4096
-#: What is kept of a long traceback.
-_TRACEBACK_BYTES: Final = 10_240
-_TEXT_BYTES: Final = 2000
 #: A header takes at most so many bytes on the wire, of which its own fields take some.
 _MESSAGE_BYTES: Final = 16_000
 _FIELD_BYTES: Final = 400
+
+
+def child_slug(slug: str, map_index: int) -> str:
+    """Return the name of a mapped run's child."""
+    return f"{slug}[{map_index}]"
 
 
 class Header(NamedTuple):
@@ -77,8 +87,9 @@ class Header(NamedTuple):
         The pickled result, where it is small and plain.
     more : dict
         What only some states have: ``delay``, ``scheduled_time``, ``inputs``, ``traceback``,
-        ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``, ``cached_until``; and
-        ``name``, where the task has its runs named.
+        ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``, ``cached_until``;
+        ``name``, where the task has its runs named; ``length`` or ``no_length``, where the result
+        is mapped over; of a mapped run ``expands``, ``children`` and ``counts``.
     """
 
     n: int
@@ -121,8 +132,23 @@ class Header(NamedTuple):
 
     @property
     def is_successful(self) -> bool:
-        """True for a success, a skip among them."""
-        return issubclass(self.state_class, Success)
+        """True for a success, a skip among them; for a mapped run, where all children succeeded."""
+        return self._is(Success, all)
+
+    @property
+    def is_failed(self) -> bool:
+        """True for a failure; for a mapped run, where any child failed."""
+        return self._is(Failed, any)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True where it was cancelled; for a mapped run, where any child was."""
+        return self._is(Cancelled, any)
+
+    def _is(self, kind: type[State], of_children: Callable[[Iterable[bool]], bool]) -> bool:
+        if self.state != "Mapped":
+            return issubclass(self.state_class, kind)
+        return of_children(issubclass(STATE_CLASSES[name], kind) for name in self.more["counts"])
 
     @property
     def stands_alone(self) -> bool:
@@ -133,9 +159,9 @@ class Header(NamedTuple):
         """Return the header as msgpack takes it: plain values, and text that is UTF-8."""
         values: list[Any] = list(self)
         if self.message is not None:
-            values[5] = _sendable(self.message)
+            values[5] = sendable(self.message)
         if self.more:
-            values[14] = _sendable(self.more)
+            values[14] = sendable(self.more)
         return values
 
     @classmethod
@@ -223,10 +249,15 @@ def _describe_failure(state: Failed, more: dict[str, Any]) -> None:
     if state.exception is not None:
         more["type"] = type_name(state.exception)
         more["has_exception"] = True
-    room = _MESSAGE_BYTES - _FIELD_BYTES - _size(shorten_message(state.message)) - _size(more)
+    room = (
+        _MESSAGE_BYTES
+        - _FIELD_BYTES
+        - size_on_the_wire(shorten_message(state.message))
+        - size_on_the_wire(more)
+    )
     if state.traceback:
         more["traceback"] = shorten_traceback(state.traceback, room)
-        room -= _size(more["traceback"])
+        room -= size_on_the_wire(more["traceback"])
     if state.exception is not None:
         data = pickled_exception(state.exception)
         if data is not None and len(data) <= min(_EXCEPTION_BYTES, room):
@@ -259,60 +290,10 @@ def pickled_exception(exception: BaseException) -> bytes | None:
     return None
 
 
-def shorten_traceback(text: str, room: int = _TRACEBACK_BYTES) -> str:
-    """Return a traceback text cut in its middle to 10 kB, or to less where there is no room."""
-    room = min(room, _TRACEBACK_BYTES)
-    data = _encoded(text)
-    if len(data) <= room:
-        return text
-    # Of ten parts the first four, where the user's code begins, and the last six.
-    head = room * 2 // 5
-    tail = data[head - room :].decode(errors="ignore")
-    return f"{data[:head].decode(errors='ignore')}\n  [... cut ...]\n{tail}"
-
-
-def shorten_message(message: object) -> str | None:
-    """Return a message cut to 2 kB; what a task gave for one may be anything."""
-    if message is None:
-        return None
-    text = message if isinstance(message, str) else _as_text(message)
-    data = _encoded(text)
-    if len(data) <= _TEXT_BYTES:
-        return text
-    return f"{data[:_TEXT_BYTES].decode(errors='ignore')}..."
-
-
-def _as_text(value: object) -> str:
-    try:
-        return str(value)
-    except BaseException:  # noqa: BLE001 (a user's class may do anything)
-        return f"(a {type(value).__name__})"
-
-
-def _encoded(text: str) -> bytes:
-    # File names may hold what is no text; in msgpack it would break the worker's connection.
-    return text.encode(errors="backslashreplace")
-
-
-def _sendable(value: object) -> Any:
-    if isinstance(value, str):
-        return value if value.isascii() else _encoded(value).decode()
-    if isinstance(value, Mapping):
-        return {_sendable(key): _sendable(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_sendable(part) for part in value]
-    if value is None or isinstance(value, (bool, int, float, bytes)):
-        return value
-    return _as_text(value)
-
-
-def _size(value: object) -> int:
-    """Return about how many bytes a part of a header takes."""
-    if isinstance(value, Mapping):
-        return sum(_size(key) + _size(part) for key, part in value.items())
-    if isinstance(value, (list, tuple)):
-        return sum(map(_size, value))
-    return len(_encoded(value)) + 5 if isinstance(value, str) else 9
+#: What a header says beyond its fields that a state has a field for.
+_STATE_FIELDS: Final = (
+    *("delay", "scheduled_time", "last_run_number", "stopped", "inputs", "traceback", "counts"),
+)
 
 
 def to_state(header: Header, slug: str, source: object = None) -> State:
@@ -334,11 +315,7 @@ def to_state(header: Header, slug: str, source: object = None) -> State:
         Same class, message and time. Its result is the small result, else not here.
     """
     more = header.more
-    fields: dict[str, Any] = {
-        name: more[name]
-        for name in ("delay", "scheduled_time", "last_run_number", "stopped", "inputs", "traceback")
-        if name in more
-    }
+    fields: dict[str, Any] = {name: more[name] for name in _STATE_FIELDS if name in more}
     if "root_cause" in more:
         fields["root_cause"] = tuple(more["root_cause"])
     if more.get("has_exception"):
@@ -384,12 +361,3 @@ def standing_alone(header: Header) -> Header:
     return header._replace(
         more={**header.more, "exception": pickle.dumps(open_exception(header), protocol=5)}
     )
-
-
-def format_bytes(n: float) -> str:
-    """Return a size as a person reads it: ``41 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if n >= 10 or unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} TB"

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.headers import TaskRunId, format_bytes
+from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.short_texts import format_bytes
 
 #: How many seconds a closing runner gives one result to arrive.
 _PATIENCE: Final = 30.0

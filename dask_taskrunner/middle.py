@@ -14,7 +14,7 @@ from dask_taskrunner.given_states import Given, Share, check_state
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.tasks import Node, Task
 from dask_taskrunner.headers import TaskRunId
-from dask_taskrunner.machine.records import PlannedRun, Role
+from dask_taskrunner.machine.plans import PlannedRun, Role
 from dask_taskrunner.packing import Packer
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.states import Pending

@@ -18,7 +18,7 @@ from dask_taskrunner import code_pickling
 from dask_taskrunner.backend import Constant
 from dask_taskrunner.exceptions import LargeArgument, UnpicklableArgument, describe
 from dask_taskrunner.graph.arguments import find, items_of, rebuild
-from dask_taskrunner.headers import format_bytes
+from dask_taskrunner.short_texts import format_bytes
 from dask_taskrunner.worker.placeholders import ConstantPlaceholder, Placeholder
 
 #: Arguments with a larger pickle are sent once, and apart from the task runs.
@@ -70,7 +70,13 @@ class Packer:
         # Counted from the end, where they stand in every run.
         return ConstantPlaceholder(-len(self.for_all))
 
-    def pack(self, slug: str, arguments: Mapping[str, Any]) -> tuple[bytes, tuple[Constant, ...]]:
+    def share(self, data: bytes) -> Constant:
+        """Return some bytes as a constant."""
+        return self._share(pickle.dumps(data, protocol=5))
+
+    def pack(
+        self, slug: str, arguments: Mapping[Any, Any], behind: tuple[Constant, ...] = ()
+    ) -> tuple[bytes, tuple[Constant, ...]]:
         """Return the pickle of a run's arguments, and the constants that belong to it.
 
         Parameters
@@ -79,13 +85,15 @@ class Packer:
             The task run's, for errors.
         arguments : mapping
             By the names of the parameters, with placeholders for what is upstream.
+        behind : tuple of Constant
+            What stands before the constants that are found here.
 
         Raises
         ------
         UnpicklableArgument, LargeArgument
             One cannot be sent; the error names it.
         """
-        found: list[Constant] = []
+        found = list(behind)
         filled = arguments
         if self._known:
             filled = {name: self._without_known(arg, found) for name, arg in arguments.items()}

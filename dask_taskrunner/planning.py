@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 from dask_taskrunner.backend import NOTHING_FOREIGN, Code, Foreign, RunSpec
 from dask_taskrunner.exceptions import MissingResult
 from dask_taskrunner.foreign_arguments import FOREIGN, find_foreign, foreign_in, foreign_tasks
-from dask_taskrunner.graph.arguments import find, replace
 from dask_taskrunner.graph.flow import Flow
-from dask_taskrunner.graph.parameters import Parameter
 from dask_taskrunner.graph.tasks import BoundTask, Node
 from dask_taskrunner.headers import TaskRunId
-from dask_taskrunner.machine.records import Plan, PlannedRun
+from dask_taskrunner.machine.plans import Plan, PlannedRun
+from dask_taskrunner.mapped_runs import spec_for_children, waves, with_maps
 from dask_taskrunner.packing import Packer, dumps, pickle_task, unpicklable
 from dask_taskrunner.states import Pending
-from dask_taskrunner.worker.placeholders import Placeholder
+from dask_taskrunner.wiring import Layout, Wiring
 
 
 class FlowPlan(NamedTuple):
@@ -103,7 +102,8 @@ def plan_flow(
     futures = find_foreign(own, parameters, foreign)
     # What is somebody else's comes first: a plan is in topological order.
     tasks = (*foreign_tasks(flow, own, len(futures)), *own)
-    layout = _Layout(
+    layout = Layout(
+        tasks,
         {task: n for n, task in enumerate(tasks)},
         futures,
         {id(future): n for n, future in enumerate(futures)},
@@ -111,17 +111,14 @@ def plan_flow(
         foreign,
         {},
     )
-    upstream = _upstream_positions(flow, tasks, layout)
+    wirings = layout.wire(flow)
     definitions = _Definitions(flow.task_defaults, task_defaults, packer)
     resolved = tuple(definitions.resolve(task) for task in tasks)
     stand_ins = _stand_ins(parameters, foreign, packer)
-    specs = _specs(tasks, upstream, layout, definitions, packer)
+    specs = _specs(layout, wirings, definitions, packer)
     reference = frozenset((layout.positions[task], -1) for task in flow.reference_tasks())
     machine = Plan(
-        tuple(
-            planned_run((n, -1), [(u, -1) for u in upstream[n]], definition, specs[n, -1])
-            for n, definition in enumerate(resolved)
-        ),
+        _runs(wirings, resolved, specs),
         reference,
         _kept(keep, reference, return_tasks, layout.positions),
         bool(flow.state_handlers),
@@ -130,66 +127,16 @@ def plan_flow(
     return FlowPlan(machine, specs, tasks, resolved, ids, stand_ins, packer.warnings)
 
 
-class _Layout(NamedTuple):
-    """Where everything stands in a plan."""
-
-    positions: Mapping[Node, int]
-    #: Those of somebody else come first.
-    futures: Sequence[Any]
-    #: By the id of the future.
-    foreign: Mapping[int, int]
-    parameters: Mapping[str, Any]
-    kinds: Foreign
-    #: Large containers of many task runs in which there is nothing upstream.
-    plain: dict[int, object]
-
-    def position(self, found: Any) -> int:
-        """Return the position of a task, or of somebody else's future."""
-        if isinstance(found, Node):
-            return self.positions[found]
-        return self.foreign[id(found)]
-
-    def foreign_upstream(self, task: BoundTask[Any]) -> set[int]:
-        """Return the positions of the futures among the arguments of a task."""
-        if not self.foreign:
-            return set()
-        values = [self.with_parameters(value) for value in task.arguments.values()]
-        return {self.foreign[id(value)] for value in foreign_in(values, self.kinds)}
-
-    def with_parameters(self, value: Any) -> Any:
-        """Return an argument with the values of parameters in it."""
-        return replace(value, Parameter, lambda parameter: self.parameters[parameter.name])
-
-    def with_placeholders(self, value: Any, order: Mapping[int, int]) -> Any:
-        """Return an argument with placeholders for what is upstream."""
-
-        def stand_in(found: Any) -> object:
-            return Placeholder(order[self.position(found)])
-
-        filled = self.with_parameters(value) if self.parameters else value
-        return replace(filled, (Node, *self.kinds.types), stand_in, self.plain)
-
-    def kept(self, values: list[Any]) -> tuple[Any, ...]:
-        """Return what must live as long as a run that gets these arguments."""
-        if not self.kinds.kept:
-            return ()
-        # The parameters, too: the run may read them in its context.
-        filled = [*values, *self.parameters.values()]
-        found = find(filled, (Node, *self.kinds.types, *self.kinds.kept))
-        return tuple(v for v in found if not isinstance(v, (Node, *self.kinds.types)))
-
-
-def _upstream_positions(
-    flow: Flow, tasks: Sequence[BoundTask[Any]], layout: _Layout
-) -> list[list[int]]:
-    """Return, per task, the positions of what is upstream of it, each once, in their order."""
-    upstream = [layout.foreign_upstream(task) for task in tasks]
-    for edge in flow.edges:
-        source = layout.positions.get(edge.upstream_task)
-        # A parameter is no task run: it is there before the run begins.
-        if source is not None:
-            upstream[layout.positions[edge.downstream_task]].add(source)
-    return [sorted(found) for found in upstream]
+def _runs(
+    wirings: list[Wiring], resolved: Sequence[Any], specs: Mapping[TaskRunId, RunSpec]
+) -> tuple[PlannedRun, ...]:
+    runs = []
+    for n, wave in enumerate(waves(wirings)):
+        wiring, definition, spec = wirings[n], resolved[n], specs[n, -1]
+        upstream = [(source, -1) for source in wiring.sources]
+        run = planned_run((n, -1), upstream, definition, spec)
+        runs.append(with_maps(run, wiring, definition, spec, wave))
+    return tuple(runs)
 
 
 def _stand_ins(parameters: Mapping[str, Any], kinds: Foreign, packer: Packer) -> dict[str, object]:
@@ -208,35 +155,33 @@ def _stand_ins(parameters: Mapping[str, Any], kinds: Foreign, packer: Packer) ->
 
 
 def _specs(
-    tasks: tuple[BoundTask[Any], ...],
-    upstream: list[list[int]],
-    layout: _Layout,
-    definitions: _Definitions,
-    packer: Packer,
+    layout: Layout, wirings: list[Wiring], definitions: _Definitions, packer: Packer
 ) -> dict[TaskRunId, RunSpec]:
-    priorities = _priorities(upstream)
+    tasks = layout.tasks
+    priorities = _priorities([wiring.sources for wiring in wirings])
+    mapped_over = {
+        wire.source for wiring in wirings for wire in wiring.columns.values() if not wire.is_child
+    }
     specs: dict[TaskRunId, RunSpec] = {}
-    for n, task in enumerate(tasks):
+    for n, (task, wiring) in enumerate(zip(tasks, wirings, strict=True)):
         definition = definitions.resolve(task)
-        order = {position: place for place, position in enumerate(upstream[n])}
-        filled = {
-            name: layout.with_placeholders(value, order) for name, value in task.arguments.items()
-        }
-        arguments, constants = packer.pack(task.slug, filled)
-        specs[n, -1] = RunSpec(
+        arguments, constants = packer.pack(task.slug, wiring.arguments)
+        spec = RunSpec(
             name=task.name,
             slug=task.slug,
             code=definitions.code,
             definition=definitions.position(definition),
             arguments=arguments,
-            upstream_slugs=tuple(tasks[u].slug for u in upstream[n]),
+            upstream_slugs=tuple(tasks[source].slug for source in wiring.sources),
             priority=definition.priority + priorities[n],
             resources=definition.resources,
             workers=workers_of(definition),
             constants=constants,
             foreign=layout.futures[n] if n < len(layout.futures) else None,
             keeps=layout.kept(list(task.arguments.values())),
+            is_mapped_over=n in mapped_over,
         )
+        specs[n, -1] = spec_for_children(spec, wiring, tasks, packer) if task.is_mapped else spec
     definitions.complete()
     return specs
 

@@ -23,7 +23,7 @@ from dask_taskrunner.exceptions import RunnerClosed
 from dask_taskrunner.hook_thread import HookThread
 from dask_taskrunner.keeping import Holder
 from dask_taskrunner.machine.events import NoMoreRuns
-from dask_taskrunner.machine.records import Plan
+from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.session_listener import SessionListener
 from dask_taskrunner.stock import Stock
 from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures

@@ -300,6 +300,9 @@ class Mapped(Finished):
 
     #: Name of a state's class -> how many children are in it.
     counts: Mapping[str, int] = field(default_factory=dict)
+    #: The slug of the first child that failed, or of a run upstream of it that did by itself, and
+    #: its ``TypeName: text``.
+    root_cause: tuple[str, str] | None = None
 
     def is_finished(self) -> bool:
         """Whether all children have finished."""

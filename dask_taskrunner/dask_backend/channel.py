@@ -15,7 +15,7 @@ from typing import Any, Final
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
-from dask_taskrunner.backend import FlowSpec, RunSpec
+from dask_taskrunner.backend import FlowSpec, RunSpec, spec_of
 from dask_taskrunner.dask_backend.held import HeldFutures, Sent, shared_loss
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.removals import Removals
@@ -173,7 +173,7 @@ class DaskChannel:
 
     def _slug(self, id: TaskRunId) -> str:
         # An open run forgets what nobody holds, and somebody may ask all the same.
-        spec = self._specs.get(id)
+        spec = spec_of(self._specs, id)
         return f"task run {id[0]}" if spec is None else spec.slug
 
     def _released(self, id: TaskRunId) -> ResultReleased:

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, cast
 # Dask converts slowly. tests/cluster/test_private_names.py fails when it changes.
 from dask._task_spec import Alias
 
-from dask_taskrunner.backend import RunSpec
-from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.backend import RunSpec, spec_of
+from dask_taskrunner.headers import Header, TaskRunId, child_slug
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.worker.wire import NARROW, Call
 
@@ -30,19 +30,20 @@ def key_name(run: str, id: TaskRunId, name: str) -> str:
     return f"{re.sub(r'[^0-9A-Za-z_]', '_', name)}-{run}-{id[0]}"
 
 
-def resources_of(spec: RunSpec, attempt: int) -> dict[str, float] | None:
-    """Return what a worker must have for an attempt."""
-    resources = spec.resources(attempt) if callable(spec.resources) else spec.resources
+def resources_of(spec: RunSpec, run: Submission) -> dict[str, float] | None:
+    """Return what a worker must have for a body; a trigger alone needs nothing."""
+    if run.expands:
+        return None
+    resources = spec.resources(run.attempt) if callable(spec.resources) else spec.resources
     return dict(resources) if resources else None
 
 
-def priority_of(keys: list[Key], specs: list[RunSpec]) -> Any:
+def priority_of(keys: list[Key], priorities: list[float]) -> Any:
     """Return one number, or a function of the key where the runs of a message differ.
 
     Dask calls what is callable in an annotation with the key, on the scheduler; a dict's own
     ``get`` can be received by any process.
     """
-    priorities = [spec.priority for spec in specs]
     if len(set(priorities)) == 1:
         return priorities[0]
     return dict(zip(keys, priorities, strict=True)).get
@@ -61,35 +62,54 @@ def columns(references: list[list[Alias]]) -> list[list[Any]]:
 
 def segments(
     runs: Sequence[Submission], specs: Mapping[TaskRunId, RunSpec]
-) -> Iterator[list[Submission]]:
+) -> Iterator[list[tuple[Submission, RunSpec]]]:
     """Cut a slice where the placement changes, for a message has one; the order stays."""
-    segment: list[Submission] = []
+    segment: list[tuple[Submission, RunSpec]] = []
     placement: object = None
     for run in runs:
-        spec = specs[run.id]
-        own = (resources_of(spec, run.attempt), spec.workers)
+        spec = spec_of(specs, run.id)
+        assert spec is not None
+        own = (resources_of(spec, run), spec.workers)
         if segment and own != placement:
             yield segment
             segment = []
         placement = own
-        segment.append(run)
+        segment.append((run, spec))
     if segment:
         yield segment
+
+
+def _upstream_names(run: Submission, spec: RunSpec) -> Sequence[str]:
+    """Return the names of what a run stands behind: of a mapped run, those of its children."""
+    if not run.widths:
+        return spec.upstream_slugs
+    names: list[str] = []
+    for position, slug in enumerate(spec.upstream_slugs):
+        if position in run.widths:
+            names += [child_slug(slug, i) for i in range(run.widths[position])]
+        else:
+            names.append(slug)
+    return names
 
 
 def pickle_call(
     flow_run: str, run: Submission, spec: RunSpec, *, references: int, cached: bool = False
 ) -> bytes:
     """Return a :class:`~dask_taskrunner.worker.wire.Call` as it travels."""
-    by_value = {
-        position: (state.to_wire(), spec.upstream_slugs[position])
-        for position, state in enumerate(run.upstream)
-        if isinstance(state, Header)
-    }
+    by_value: dict[int, tuple[list[Any], str]] = {}
+    if any(isinstance(state, Header) for state in run.upstream):
+        names = _upstream_names(run, spec)
+        by_value = {
+            place: (state.to_wire(), name)
+            for place, (state, name) in enumerate(zip(run.upstream, names, strict=True))
+            if isinstance(state, Header)
+        }
+    constants = 0 if run.expands else len(spec.constants)
     call = Call(
         flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
-        spec.name, spec.definition, spec.arguments, by_value, references, len(spec.constants),
+        spec.name, spec.definition, spec.arguments, by_value, references, constants,
         cached, spec.foreign is not None, spec.ignores_trigger, spec.initial, spec.known_as,
+        run.widths, run.promised, spec.own, spec.template, run.expands, spec.is_mapped_over,
     )  # fmt: skip
     # As a plain tuple: the bootstrap reads it where this package is missing.
     return pickle.dumps(tuple(call), protocol=5)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from dask._task_spec import Alias
 from distributed import Client, Future
 
-from dask_taskrunner.backend import Code, Constant, FlowSpec, RunSpec
+from dask_taskrunner.backend import Code, Constant, FlowSpec, RunSpec, spec_of
 from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent, foreign_loss, raised
 from dask_taskrunner.dask_backend.messages import (
     Key,
@@ -94,13 +94,14 @@ class Sender:
         cached = self._cached.pop(id, None)
         if cached is not None:
             cached.release()
-        spec = self._specs.get(id)
+        spec = spec_of(self._specs, id)
         if spec is not None:
             needed = (spec.code, *spec.constants) if self._spec.is_open else spec.constants
             self._shared.settle(id, needed)
             if isinstance(spec.cached, Constant):
                 self._shared.settle(id, [spec.cached])
-            if spec.keeps:
+            # What a child keeps is its mapped run's, which ends after it.
+            if spec.keeps and id in self._specs:
                 spec = self._specs[id] = spec._replace(keeps=())
             if self._spec.is_open and spec.constants:
                 # Their bytes go with the last run at hand that needs them, and not while another
@@ -133,11 +134,10 @@ class Sender:
         future = self._shared.send(tuple, list(wire), self._key(id, 1))
         self._held.put(id, Sent(future, 1))
 
-    def _send(self, runs: list[Submission]) -> list[tuple[Submission, Loss]]:
+    def _send(self, runs: list[tuple[Submission, RunSpec]]) -> list[tuple[Submission, Loss]]:
         calls, rows, keys, sent, unsent = [], [], [], [], []
         known: dict[Key, Alias] = {}
-        for run in runs:
-            spec = self._specs[run.id]
+        for run, spec in runs:
             row = self._references(run, spec)
             if isinstance(row, Loss):
                 unsent.append((run, row))
@@ -154,15 +154,19 @@ class Sender:
             # What many stand behind is one object in a message.
             rows.append([known.get(key) or known.setdefault(key, Alias(key)) for key in row])
             keys.append(self._key(run.id, run.submission))
-            sent.append(run)
+            sent.append((run, spec))
         if sent:
             self._map(sent, keys, calls, rows)
         return unsent
 
     def _map(
-        self, runs: list[Submission], keys: list[Key], calls: list[bytes], rows: list[list[Alias]]
+        self,
+        runs: list[tuple[Submission, RunSpec]],
+        keys: list[Key],
+        calls: list[bytes],
+        rows: list[list[Alias]],
     ) -> None:
-        specs = [self._specs[run.id] for run in runs]
+        first, spec = runs[0]
         with unwarned():
             futures = self._client.map(
                 self._run_task,
@@ -170,26 +174,29 @@ class Sender:
                 *columns(rows),
                 key=keys,
                 pure=False,
-                priority=priority_of(keys, specs),
-                resources=resources_of(specs[0], runs[0].attempt),
-                workers=list(specs[0].workers) if specs[0].workers else None,
+                priority=priority_of(keys, [spec.priority for _, spec in runs]),
+                resources=resources_of(spec, first),
+                workers=list(spec.workers) if spec.workers else None,
             )
-        for run, spec, future in zip(runs, specs, futures, strict=True):
+        for (run, spec), future in zip(runs, futures, strict=True):
             behind = self._computed.get(run.id, spec.foreign)
             cached = self._cached.get(run.id)
             sent = Sent(future, run.submission, run.upstream_ids, behind, cached)
             self._held.put(run.id, sent)
 
     def _key(self, id: TaskRunId, submission: int) -> Key:
-        name = self._names.get(id)
+        # Of a child it is the mapped run's.
+        of = id if id in self._specs else (id[0], -1)
+        name = self._names.get(of)
         if name is None:
-            name = self._names[id] = key_name(self._spec.run, id, self._specs[id].name)
+            name = self._names[of] = key_name(self._spec.run, of, self._specs[of].name)
         return (name, id[1], submission)
 
     def _references(self, run: Submission, spec: RunSpec) -> list[Key] | Loss:
         """Return what a run stands behind, or why that is not to be had."""
         try:
-            row = [self._shared.key_for(shared, run.id) for shared in (spec.code, *spec.constants)]
+            needed = (spec.code,) if run.expands else (spec.code, *spec.constants)
+            row = [self._shared.key_for(shared, run.id) for shared in needed]
         except LookupError:
             return Loss("error", "a large argument of it is not held any more")
         if spec.foreign is not None:

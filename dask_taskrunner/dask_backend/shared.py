@@ -87,6 +87,8 @@ class SharedFutures:
     def key_for(self, shared: Shared, id: TaskRunId) -> Key:
         """Return the key of a shared thing that a run is about to stand behind; send it if need be.
 
+        A child's is held until the end of its mapped run, for others of that are still to be sent.
+
         Raises
         ------
         LookupError
@@ -99,6 +101,8 @@ class SharedFutures:
         if sent.future is None or sent.future.status in BAD:
             self._send(shared, sent)
         sent.users.add(id)
+        if id[1] >= 0 and not self._forgets:
+            sent.users.add((id[0], -1))
         return sent.key
 
     def _send(self, shared: Shared, sent: _Sent) -> None:

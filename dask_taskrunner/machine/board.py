@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from dask_taskrunner.headers import Header, TaskRunId, standing_alone
+from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.history import HistoryEntry
-from dask_taskrunner.machine.records import (
-    ACTIVE,
-    OPEN,
-    Phase,
-    Plan,
-    TaskRunRecord,
-    make_records,
-)
+from dask_taskrunner.machine.plans import Plan
+from dask_taskrunner.machine.records import ACTIVE, OPEN, READ, Phase, TaskRunRecord, make_records
+from dask_taskrunner.machine.submissions import children_of, submission_of
+from dask_taskrunner.machine.timers import Timers
 
 #: A slice is at most so many runs, or so many bytes of their own.
 SLICE_RUNS = 500
@@ -54,10 +50,12 @@ class Board:
         self._settled: list[TaskRunId] = []
         #: Runs of an open plan that may have become superfluous since that was last looked at.
         self.loose: list[TaskRunRecord] = []
-        # A heap, for a run must go out behind its upstream runs, and those have smaller numbers.
-        self._outbox: list[TaskRunId] = []
+        #: Mapped runs of which it is to be seen whether they can be expanded, or are finished.
+        self.families: list[TaskRunRecord] = []
+        # A heap, for a run must go out behind its upstream runs, and those come before it.
+        self._outbox: list[tuple[int, int, int]] = []
         #: When each delayed run is due; a delayed run becomes nothing else before, but by the end.
-        self._timers: list[tuple[float, TaskRunId]] = []
+        self.timers = Timers()
 
     # -- moving ---------------------------------------------------------------------------
 
@@ -68,15 +66,26 @@ class Board:
         self.active += (phase in ACTIVE) - (old in ACTIVE)
         opened = (phase in OPEN) - (old in OPEN)
         ended = (phase == "finished") - (old == "finished")
-        if not opened and not ended:
-            return
-        for id in record.downstream:
-            reader = self.records[id]
-            reader.unopened_upstream -= opened
-            reader.unfinished_upstream -= ended
-        if ended:
+        read = (phase in READ) - (old in READ)
+        if record.family is not None:
+            self._move_in_family(record.family, ended, (phase == "paused") - (old == "paused"))
+        if opened or ended:
+            for id in record.downstream:
+                reader = self.records[id]
+                reader.unopened_upstream -= opened
+                reader.unfinished_upstream -= ended
+        if read:
             for id in record.plan.upstream:
-                self.records[id].unfinished_readers -= ended
+                self.records[id].unfinished_readers -= read
+
+    def _move_in_family(self, family: TaskRunRecord, ended: int, paused: int) -> None:
+        family.unfinished_children -= ended
+        family.paused_children += paused
+        if ended < 0 and family.phase == "finished":
+            # A value is made again: who reads the list waits for it.
+            self.move(family, "expanded")
+        if family.retry_header or family.unfinished_children == family.paused_children:
+            self.families.append(family)
 
     def finish(self, record: TaskRunRecord) -> None:
         """Put a run that is final into its last phase: what it read may be let go."""
@@ -84,8 +93,7 @@ class Board:
             self._settled.append(record.id)
         self.move(record, "finished")
         self.loosen(record)
-        for id in record.plan.upstream:
-            self.release_if_unneeded(self.records[id])
+        self.release_upstream(record)
         self.release_if_unneeded(record)
         self.queue_behind(record)
 
@@ -94,9 +102,11 @@ class Board:
         now = record.shown
         if now == before and header is None:
             return
-        counts = self.counts[record.plan.name]
-        counts[before] -= 1
-        counts[now] += 1
+        # Of a mapped task the children count, once they are there.
+        if record.length is None:
+            counts = self.counts[record.plan.name]
+            counts[before] -= 1
+            counts[now] += 1
         self.history.append(HistoryEntry(at, record.id, before, now, header, record.plan.slug))
 
     def is_ready(self, record: TaskRunRecord) -> bool:
@@ -117,7 +127,7 @@ class Board:
     def queue_alone(self, record: TaskRunRecord) -> None:
         """Have a run sent with the next slice."""
         self.move(record, "queued")
-        heapq.heappush(self._outbox, record.id)
+        heapq.heappush(self._outbox, record.plan.order)
 
     def queue_behind(self, record: TaskRunRecord) -> None:
         """Have those sent that waited for this run."""
@@ -125,15 +135,30 @@ class Board:
             self.queue(reader)
 
     def _ready_behind(self, record: TaskRunRecord) -> list[TaskRunRecord]:
-        readers = (self.records[id] for id in record.downstream)
-        return [reader for reader in readers if self.is_ready(reader)]
+        ready = []
+        for id in record.downstream:
+            reader = self.records[id]
+            if reader.phase != "waiting":
+                continue
+            if reader.plan.maps is not None:
+                self.families.append(reader)
+            elif self.is_ready(reader):
+                ready.append(reader)
+        return ready
+
+    def readers(self, record: TaskRunRecord) -> Iterator[TaskRunRecord]:
+        """Yield the runs that stand behind one: a child's list is read behind its mapped run."""
+        for id in record.downstream:
+            yield self.records[id]
+        if record.family is not None:
+            for id in record.family.downstream:
+                yield self.records[id]
 
     def withdraw_behind(self, record: TaskRunRecord, at: float) -> None:
         """Take back whatever was sent behind a run whose future will not bring what was hoped."""
         stack = [record]
         while stack:
-            for id in stack.pop().downstream:
-                reader = self.records[id]
+            for reader in self.readers(stack.pop()):
                 if reader.phase in ("queued", "submitted"):
                     self.withdraw(reader, at)
                     stack.append(reader)
@@ -163,11 +188,19 @@ class Board:
         Not earlier: a diamond whose other arm retries reads it again. Not later: a held future
         is an order to Dask to make it again when its worker dies.
         """
-        if not record.future or record.phase != "finished" or record.unfinished_readers:
+        if record.length is not None and not record.unfinished_readers:
+            for child in children_of(record, self.records):
+                self.release_if_unneeded(child)
+        if not record.future or record.phase != "finished" or record.is_read:
             return
         assert record.header is not None
-        if record.header.is_complete or not (record.failed_readers or record.holders):
+        if record.header.is_complete or not record.is_kept:
             self.let_go(record)
+
+    def release_upstream(self, record: TaskRunRecord) -> None:
+        """Release what a run has read and nobody else needs."""
+        for id in record.plan.upstream:
+            self.release_if_unneeded(self.records[id])
 
     def loosen(self, record: TaskRunRecord) -> None:
         """Have it looked at whether an open plan still needs a run, and what is upstream of it."""
@@ -176,14 +209,12 @@ class Board:
 
     def take_released(self) -> tuple[TaskRunId, ...]:
         """Return the runs whose futures were let go since the last call."""
-        released = tuple(self._released)
-        self._released.clear()
+        released, self._released = tuple(self._released), []
         return released
 
     def take_settled(self) -> tuple[TaskRunId, ...]:
         """Return the runs that ended since the last call, where the cluster is to be told."""
-        settled = tuple(self._settled)
-        self._settled.clear()
+        settled, self._settled = tuple(self._settled), []
         return settled
 
     # -- sending --------------------------------------------------------------------------
@@ -198,7 +229,8 @@ class Board:
         runs: list[Submission] = []
         size = 0
         while self._outbox and len(runs) < SLICE_RUNS:
-            record = self.records.get(self._outbox[0])
+            _, map_index, n = self._outbox[0]
+            record = self.records.get((n, map_index))
             # It may have been withdrawn or forgotten since, or be here twice because of that.
             if record is None or record.phase != "queued":
                 heapq.heappop(self._outbox)
@@ -213,46 +245,15 @@ class Board:
             record.future = True
             self.move(record, "submitted")
             size += record.plan.nbytes
-            runs.append(self._submission(record))
+            runs.append(submission_of(record, self.records))
         return tuple(runs)
-
-    def _submission(self, record: TaskRunRecord) -> Submission:
-        upstream: list[int | Header] = []
-        for id in record.plan.upstream:
-            source = self.records[id]
-            if source.by_value is not None:
-                upstream.append(source.by_value)
-            elif source.future:
-                upstream.append(source.submission)
-            else:
-                # Released, and needed again where a lost value is made anew.
-                assert source.header is not None, source.plan.slug
-                assert not source.is_gone, source.plan.slug
-                upstream.append(standing_alone(source.header))
-        return Submission(
-            record.id,
-            record.submission,
-            record.run_number,
-            len(record.values) + 1,
-            record.plan.upstream,
-            tuple(upstream),
-        )
 
     # -- time -----------------------------------------------------------------------------
 
-    @property
-    def due_at(self) -> float | None:
-        """When the next retry is due, by the client's monotonic clock."""
-        return self._timers[0][0] if self._timers else None
-
-    def set_timer(self, record: TaskRunRecord, due: float) -> None:
-        """Have a delayed run come back at a time."""
-        heapq.heappush(self._timers, (due, record.id))
-
-    def take_due(self, at: float) -> Iterable[TaskRunRecord]:
+    def take_due(self, at: float) -> Iterator[TaskRunRecord]:
         """Yield the delayed runs whose time has come."""
-        while (due := self.due_at) is not None and due <= at:
-            record = self.records.get(heapq.heappop(self._timers)[1])
+        for id in self.timers.take_due(at):
+            record = self.records.get(id)
             # It may have been cancelled since.
             if record is not None and record.phase == "delayed":
                 yield record
@@ -260,12 +261,12 @@ class Board:
     def will_move(self, record: TaskRunRecord) -> bool:
         """Return whether what is queued or delayed will come out again. Costly: for tests."""
         if record.phase == "queued":
-            return record.id in self._outbox
+            return record.plan.order in self._outbox
         if record.phase == "delayed":
-            return any(id == record.id for _, id in self._timers)
+            return record.id in self.timers
         return True
 
     def drop_plans(self) -> None:
         """Forget everything that was still to be sent."""
         self._outbox.clear()
-        self._timers.clear()
+        self.timers.clear()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
+
+#: Of a run that stands behind nothing out of the ordinary.
+NO_NUMBERS: Final[Mapping[int, int]] = {}
 
 
 class Submission(NamedTuple):
@@ -20,6 +24,13 @@ class Submission(NamedTuple):
     upstream_ids: tuple[TaskRunId, ...]
     #: Per upstream run: the submission whose future holds its state, or the state itself.
     upstream: tuple[int | Header, ...]
+    #: Position of an upstream run in the plan -> how many of the above stand for it, where that is
+    #: not one: the children of a mapped run.
+    widths: Mapping[int, int] = NO_NUMBERS
+    #: Position of an upstream run of which an element is taken -> how many it has promised.
+    promised: Mapping[int, int] = NO_NUMBERS
+    #: True where only the trigger of a mapped task is to be asked.
+    expands: bool = False
 
 
 class SubmitMany(NamedTuple):

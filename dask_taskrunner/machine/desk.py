@@ -13,7 +13,8 @@ from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.commands import CallHook, Command, Finish, Note
 from dask_taskrunner.machine.history import HistoryEntry
-from dask_taskrunner.machine.records import Attempt, Plan, TaskRunRecord
+from dask_taskrunner.machine.plans import Plan
+from dask_taskrunner.machine.records import Attempt, TaskRunRecord
 
 
 class Desk:

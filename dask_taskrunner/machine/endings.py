@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
 from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.events import Loss
-from dask_taskrunner.machine.records import ACTIVE, OPEN, Plan, TaskRunRecord
+from dask_taskrunner.machine.plans import Plan
+from dask_taskrunner.machine.records import ACTIVE, OPEN, READ, TaskRunRecord
+from dask_taskrunner.machine.submissions import children_of, expanded_by_index, sources_of
 from dask_taskrunner.states import Cancelled, Failed
 
 #: How many task runs a message names before it only counts.
@@ -24,9 +26,9 @@ def flow_header(state: str, text: str | None, at: float) -> Header:
 def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -> Header:
     """Return the flow run's state when no task run can advance: the reference tasks decide."""
     headers = [(id, records[id].header) for id in sorted(plan.reference)]
-    failed = [id for id, header in headers if header and issubclass(header.state_class, Failed)]
+    failed = [id for id, header in headers if header and header.is_failed]
     unfinished = [id for id, header in headers if header is None]
-    cancelled = [id for id, header in headers if header and header.state == "Cancelled"]
+    cancelled = [id for id, header in headers if header and header.is_cancelled]
     if failed:
         return flow_header("Failed", f"{_names(failed, records)} failed", at)
     if unfinished:
@@ -40,7 +42,8 @@ def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -
         if record.header and issubclass(record.header.state_class, Failed)
     ]
     if others:
-        text += f"; {len(others)} of {len(records)} task runs failed: {_names(others, records)}"
+        total = sum(record.length is None for record in records.values())
+        text += f"; {len(others)} of {total} task runs failed: {_names(others, records)}"
     return flow_header("Success", text, at)
 
 
@@ -86,12 +89,14 @@ def clock(at: float) -> str:
 def broken(board: Board) -> list[str]:
     """Return what contradicts the rules of the machine; empty where all is well."""
     records = board.records.values()
-    checks = (_broken_counters, _broken_phase, _broken_role, _broken_leftover)
+    checks = (_broken_counters, _broken_phase, _broken_family, _broken_role, _broken_leftover)
     found = [text for record in records for check in checks for text in check(board, record)]
     if board.active != sum(record.phase in ACTIVE for record in records):
         found.append("the count of active runs disagrees with the records")
     shown: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
+        if record.length is not None:
+            continue
         shown[record.plan.name][record.shown] += 1
     if {name: +counts for name, counts in board.counts.items()} != shown:
         found.append("the counts by state disagree with the records")
@@ -119,7 +124,7 @@ def _broken_counters(board: Board, record: TaskRunRecord) -> Iterator[str]:
     if counted != (
         sum(source.phase not in OPEN for source in upstream),
         sum(source.phase != "finished" for source in upstream),
-        sum(reader.phase != "finished" for reader in readers),
+        sum(reader.phase not in READ for reader in readers),
         sum(reader.header is not None and holds_inputs(reader.header) for reader in readers)
         * (not board.plan.is_open),
     ):
@@ -137,7 +142,11 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
     if record.phase == "submitted" and not record.future:
         yield f"{slug} is submitted, and its future was released"
     if record.phase in ("queued", "submitted"):
-        for source in upstream:
+        apart = set() if record.plan.maps is None else expanded_by_index(record, board.records)
+        read = sources_of(record, board.records) if record.plan.lists else upstream
+        for source in read:
+            if source.id in apart:
+                continue
             if source.phase not in OPEN or source.is_gone:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
     finished = all(source.phase == "finished" for source in upstream)
@@ -145,6 +154,18 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
         yield f"{slug} waits, and nothing will wake it"
     if not board.will_move(record):
         yield f"{slug} is {record.phase}, and nothing will wake it"
+
+
+def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:
+    slug, children = record.plan.slug, [*children_of(record, board.records)]
+    if record.phase == "expanded" and not record.unfinished_children:
+        yield f"{slug} has no unfinished children, and is not finished"
+    counts = (
+        sum(child.phase != "finished" for child in children),
+        sum(child.phase == "paused" for child in children),
+    )
+    if counts != (record.unfinished_children, record.paused_children):
+        yield f"{slug}: its counts of children disagree with these"
 
 
 def _broken_role(board: Board, record: TaskRunRecord) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
-from dask_taskrunner.machine.records import PlannedRun
+from dask_taskrunner.machine.plans import PlannedRun
 
 #: How a future ended that brought no state. ``killed``: its workers died under this very key.
 #: ``upstream``: the error is another task's. ``lost``: Dask forgot what it needed. ``cancelled``:

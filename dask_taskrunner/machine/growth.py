@@ -7,6 +7,8 @@ that may be sent again stands behind it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import (
@@ -17,7 +19,8 @@ from dask_taskrunner.machine.events import (
     ResultsWanted,
     RunsAdded,
 )
-from dask_taskrunner.machine.records import OPEN, PlannedRun, TaskRunRecord
+from dask_taskrunner.machine.plans import PlannedRun
+from dask_taskrunner.machine.records import OPEN, TaskRunRecord
 
 
 class Growth:
@@ -50,16 +53,24 @@ class Growth:
         """Let the run end when all that it has have ended."""
         self._board.is_open = False
 
-    def _add(self, run: PlannedRun) -> TaskRunRecord:
+    def add_children(self, family: TaskRunRecord, runs: Iterable[PlannedRun]) -> None:
+        """Take in the children of a mapped run, and begin them."""
+        self._begin([self._add(run, family) for run in runs])
+
+    def _add(self, run: PlannedRun, family: TaskRunRecord | None = None) -> TaskRunRecord:
         board = self._board
         sources = [board.records.get(id) for id in run.upstream]
         if any(source is None or source.is_gone for source in sources):
             # Another thread let go of it while this one was passing it on.
-            record = self._add(run._replace(upstream=()))
+            record = self._add(run._replace(upstream=()), family)
             text = "what it was given was released before it was sent; keep the future until then"
             self._desk.end_on_client(record, "Failed", text)
             return record
         record = TaskRunRecord(run, int(run.is_held or self._desk.plan.keeps(run.id)))
+        record.family = family
+        if board.plan.is_open:
+            # The readers come and go.
+            record.downstream = {}
         record.unopened_upstream = record.unfinished_upstream = 0
         for id in run.upstream:
             source = board.records[id]
@@ -78,7 +89,11 @@ class Growth:
         for record in reversed(records):
             self._place(record)
         for record in records:
-            if record.phase == "waiting" and not record.unopened_upstream:
+            if record.phase != "waiting":
+                continue
+            if record.plan.maps is not None:
+                self._board.families.append(record)
+            elif not record.unopened_upstream:
                 self._board.queue_alone(record)
 
     def _place(self, record: TaskRunRecord) -> None:
@@ -111,7 +126,7 @@ class Growth:
         before = record.shown
         record.retry_header = given
         self._board.move(record, "delayed")
-        self._board.set_timer(record, self._desk.now + due - self._desk.time)
+        self._board.timers.set(record.id, self._desk.now + due - self._desk.time)
         self._board.show(record, before, self._desk.time, given)
 
     def _arrive(self, record: TaskRunRecord, header: Header) -> None:

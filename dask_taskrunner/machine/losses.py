@@ -15,6 +15,7 @@ from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import Loss, TaskRunLost, ValueLost, WorkerRemoved
 from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.submissions import sources_of
 
 #: How often a run is sent again, uncounted, after the death of a worker on which it is not known
 #: to have been running.
@@ -158,7 +159,7 @@ class Losses:
             # No body is run again for a failure or a skip, of which the header says everything.
             record.by_value = standing_alone(header)
             board.queue_behind(record)
-        elif record.unfinished_readers or record.holders:
+        elif record.is_read or record.is_held:
             self._desk.note(record, f"the result of {record.plan.slug} was lost: {text}", WARNING)
             self._make_again(record, text)
 
@@ -185,9 +186,9 @@ class Losses:
         records = self._board.records
         found, stack = {record.id}, [record]
         while stack:
-            gone = [id for id in stack.pop().plan.upstream if records[id].is_gone]
-            stack.extend(records[id] for id in gone if id not in found)
-            found.update(gone)
+            gone = [source for source in sources_of(stack.pop(), records) if source.is_gone]
+            stack.extend(source for source in gone if source.id not in found)
+            found.update(source.id for source in gone)
         return [records[id] for id in sorted(found)]
 
     def _start_over(self, found: list[TaskRunRecord]) -> None:

@@ -49,10 +49,12 @@ from dask_taskrunner.machine.events import (
     ValueLost,
     WorkerRemoved,
 )
+from dask_taskrunner.machine.families import Families
 from dask_taskrunner.machine.growth import Growth
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.losses import Losses
-from dask_taskrunner.machine.records import Plan, Running, TaskRunRecord
+from dask_taskrunner.machine.plans import Plan
+from dask_taskrunner.machine.records import Running, TaskRunRecord
 from dask_taskrunner.machine.stops import Stops
 
 
@@ -70,8 +72,9 @@ class Machine:
         self._desk = Desk(plan)
         self._board = self._desk.board
         self._losses = Losses(self._desk)
-        self._stops = Stops(self._desk)
         self._growth = Growth(self._desk)
+        self._families = Families(self._desk, self._growth)
+        self._stops = Stops(self._desk, self._families)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RunStarted: self._started,
             TaskRunsBegan: self._began,
@@ -103,7 +106,7 @@ class Machine:
         """When :class:`TimerFired` is wanted; None for never. A past time means now."""
         if self.final is not None:
             return None
-        return float("-inf") if self._board.has_mail else self._board.due_at
+        return float("-inf") if self._board.has_mail else self._board.timers.due_at
 
     @property
     def active(self) -> int:
@@ -138,6 +141,8 @@ class Machine:
         was_over = desk.final is not None
         self._handlers[type(event)](event)
         board = self._board
+        if desk.final is None:
+            self._families.look()
         if desk.final is None and not board.active and not board.is_open:
             desk.finish(endings.outcome(self.plan, board.records, desk.time))
         if board.loose:
@@ -228,6 +233,8 @@ class Machine:
             self._losses.found_unfinished(record, (n, map_index))
         elif record.header is not None:
             self._losses.made_again(record, header)
+        elif "expands" in header.more:
+            self._families.expand(record)
         elif header.state == "Retrying":
             self._delay(record, header)
         elif header.state == "Paused":
@@ -263,7 +270,7 @@ class Machine:
         more = {**header.more, "delay": delay, "scheduled_time": self._desk.time + delay}
         record.retry_header = header._replace(more=more)
         self._board.move(record, "delayed")
-        self._board.set_timer(record, self._desk.now + delay)
+        self._board.timers.set(record.id, self._desk.now + delay)
         self._board.show(record, before, self._desk.time, record.retry_header)
 
     def _retry(self, record: TaskRunRecord) -> None:

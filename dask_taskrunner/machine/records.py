@@ -6,82 +6,25 @@ The records are the truth about the run. Only the machine changes them.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.plans import Plan, PlannedRun
 
 #: Where a task run stands with respect to the cluster. ``waiting``: not sent, an upstream run
 #: is not there yet; ``queued``: goes out with one of the next slices; ``submitted``: sent and
 #: not heard of; ``delayed``: a retry is due at a known time; ``paused``; ``foreign``: it belongs to
-#: another run, which goes on; ``finished``.
+#: another run, which goes on; ``expanded``: a mapped one, whose children go on; ``finished``.
 Phase: TypeAlias = Literal[
-    "waiting", "queued", "submitted", "delayed", "paused", "foreign", "finished"
+    "waiting", "queued", "submitted", "delayed", "paused", "foreign", "expanded", "finished"
 ]
-
-#: How a task run stands in the plan. ``run``: it is run, from the state that it is given or from
-#: the beginning; ``given``: it has its final state already; ``outside``: it is not part of this
-#: run; ``foreign``: it belongs to another run and ends there.
-Role: TypeAlias = Literal["run", "given", "outside", "foreign"]
 
 #: Phases that a downstream run may stand behind.
 OPEN: frozenset[Phase] = frozenset({"queued", "submitted", "finished"})
 #: Phases in which something is under way.
 ACTIVE: frozenset[Phase] = frozenset({"queued", "submitted", "delayed", "foreign"})
-
-
-class PlannedRun(NamedTuple):
-    """A task run as the flow's plan has it.
-
-    Plans list their runs in topological order, and ``id[0]`` is the position in that list.
-    """
-
-    id: TaskRunId
-    #: The task's name: what views group by.
-    name: str
-    slug: str
-    upstream: tuple[TaskRunId, ...]
-    max_crash_retries: int = 2
-    #: Bytes of its own in the message, for the size of slices.
-    nbytes: int = 0
-    #: True where the client must report its own changes of state to state handlers.
-    has_handlers: bool = False
-    #: True where the cluster is to be told that the run has ended.
-    settles: bool = False
-    role: Role = "run"
-    #: The state that it has from the beginning; none where the role says all.
-    given: Header | None = None
-    #: The task with these handlers, for whoever calls them; of no meaning here.
-    owner: Any = None
-    #: True where somebody holds on to the result from the beginning.
-    is_held: bool = False
-
-
-class Plan(NamedTuple):
-    """What a flow run is made of.
-
-    Attributes
-    ----------
-    runs : tuple of PlannedRun
-        In topological order.
-    reference : frozenset of TaskRunId
-        Whose states decide the flow run's.
-    kept : frozenset of TaskRunId or None
-        Whose results are held when nobody on the cluster needs them; None for all.
-    has_handlers : bool
-        True where the flow itself has state handlers.
-    is_open : bool
-        True where task runs may be added later, and are forgotten when nobody needs them.
-    """
-
-    runs: tuple[PlannedRun, ...]
-    reference: frozenset[TaskRunId]
-    kept: frozenset[TaskRunId] | None = frozenset()
-    has_handlers: bool = False
-    is_open: bool = False
-
-    def keeps(self, id: TaskRunId) -> bool:
-        """Return whether the result is held when nobody on the cluster needs it."""
-        return self.kept is None or id in self.kept
+#: Phases in which a run reads no more of what is upstream: an expanded one's children do.
+READ: frozenset[Phase] = frozenset({"expanded", "finished"})
 
 
 class Attempt(NamedTuple):
@@ -135,12 +78,15 @@ class TaskRunRecord:
         "deaths",
         "downstream",
         "failed_readers",
+        "family",
         "future",
         "header",
         "holders",
         "innocent",
         "last_execution",
         "left_running",
+        "length",
+        "paused_children",
         "phase",
         "plan",
         "queued_at",
@@ -148,6 +94,7 @@ class TaskRunRecord:
         "run_number",
         "running",
         "submission",
+        "unfinished_children",
         "unfinished_readers",
         "unfinished_upstream",
         "unopened_upstream",
@@ -168,31 +115,31 @@ class TaskRunRecord:
         self.header: Header | None = None
         #: The newest unfinished state that a worker answered with.
         self.retry_header: Header | None = None
-        #: The state that dependents get by value, because no future holds it.
+        #: What dependents get by value, because no future holds it.
         self.by_value: Header | None = None
         #: True while a future of the newest submission is held.
         self.future = False
+        #: What runs, and what ran when its future was let go, until its end is heard of.
         self.running: Running | None = None
-        #: What ran when its future was let go, until its end is heard of.
         self.left_running: Running | None = None
         #: Epoch seconds of the first send.
         self.queued_at: float | None = None
         #: Headers of executions with a body, oldest first, and what is known of lost ones.
         self.values: tuple[Header | Attempt, ...] = ()
-        #: Submissions that are charged to the crash budget.
-        self.crashes = 0
-        #: Submissions that died although not known to be running, and were not charged.
-        self.innocent = 0
-        #: Worker deaths under this task run, as far as known.
-        self.deaths = 0
-        #: The execution of the newest header, so that the same news twice is news once.
+        #: Submissions that are charged to the crash budget; that died although not known to be
+        #: running; and worker deaths under this task run, as far as known.
+        self.crashes = self.innocent = self.deaths = 0
+        #: That of the newest header, so that the same news twice is news once.
         self.last_execution = 0
         #: Upstream runs in no OPEN phase, and those in another phase than finished.
         self.unopened_upstream = self.unfinished_upstream = len(plan.upstream)
-        #: Direct downstream runs in another phase than finished.
-        self.unfinished_readers = 0
-        #: Direct downstream runs that failed or were cancelled: a resume needs their inputs.
-        self.failed_readers = 0
+        #: Direct downstream runs in no READ phase, and those that failed or were cancelled: a
+        #: resume needs their inputs.
+        self.unfinished_readers = self.failed_readers = 0
+        #: The mapped run whose child this is, and how many children a mapped run has, once known.
+        self.family: TaskRunRecord | None = None
+        self.length: int | None = None
+        self.unfinished_children = self.paused_children = 0
 
     @property
     def id(self) -> TaskRunId:
@@ -201,9 +148,13 @@ class TaskRunRecord:
 
     def add_reader(self, id: TaskRunId) -> None:
         """Take in a downstream run that came later."""
-        if not isinstance(self.downstream, dict):
-            self.downstream = dict.fromkeys(self.downstream)
-        self.downstream[id] = None
+        if isinstance(self.downstream, dict):
+            self.downstream[id] = None
+        elif isinstance(self.downstream, list):
+            self.downstream.append(id)
+        else:
+            # One is the rule, in a chain of mapped tasks.
+            self.downstream = [*self.downstream, id] if self.downstream else (id,)
 
     def drop_reader(self, id: TaskRunId) -> None:
         """Forget a downstream run that came later."""
@@ -220,6 +171,26 @@ class TaskRunRecord:
             and self.by_value is None
             and not self.header.stands_alone
         )
+
+    @property
+    def is_read(self) -> bool:
+        """True while a run that reads this one has not finished."""
+        family = self.family
+        return self.unfinished_readers > 0 or (family is not None and family.unfinished_readers > 0)
+
+    @property
+    def is_held(self) -> bool:
+        """True where somebody asked for the result to be kept."""
+        return self.holders > 0 or (self.family is not None and self.family.holders > 0)
+
+    @property
+    def is_kept(self) -> bool:
+        """True where the result is held although nobody reads it now: a resume needs it, too."""
+        family = self.family
+        is_read_again = self.failed_readers > 0 or (
+            family is not None and family.failed_readers > 0
+        )
+        return is_read_again or self.is_held
 
     @property
     def may_be_sent(self) -> bool:
@@ -279,7 +250,9 @@ class TaskRunRecord:
             return self.header.state
         if self.running is not None:
             return "Running"
-        if self.phase in ("delayed", "paused") and self.retry_header is not None:
+        if self.phase == "expanded" and self.retry_header is None:
+            return "Running"
+        if self.phase in ("delayed", "paused", "expanded") and self.retry_header is not None:
             return self.retry_header.state
         return "Pending"
 

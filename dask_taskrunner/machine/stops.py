@@ -6,14 +6,16 @@ from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import Command
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import CancelAsked, ClusterLost, RunsCancelled
+from dask_taskrunner.machine.families import Families
 from dask_taskrunner.machine.records import TaskRunRecord
 
 
 class Stops:
     """The rules about stops, over one flow run's desk."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, families: Families) -> None:
         self._desk = desk
+        self._families = families
         self._board = desk.board
 
     def _own(self) -> list[TaskRunRecord]:
@@ -26,11 +28,15 @@ class Stops:
         if self._desk.final is not None:
             return
         for record in self._own():
+            if record.phase == "expanded":
+                # What it comes to, its children say.
+                continue
             if record.header is None:
                 self._cancel(record, event.reason)
             elif record.phase != "finished":
                 self._board.let_go(record)
                 self._board.finish(record)
+        self._families.look()
         self._desk.finish(endings.flow_header("Cancelled", event.reason, self._desk.time))
 
     def runs_cancelled(self, event: RunsCancelled) -> None:

@@ -25,3 +25,15 @@ class ConstantPlaceholder(_Positioned):
     """Stands for the large argument at a position."""
 
     __slots__ = ()
+
+
+class ElementPlaceholder(_Positioned):
+    """Stands for the element of a child's own index, in the result of the run at a position."""
+
+    __slots__ = ()
+
+
+class OwnPlaceholder(_Positioned):
+    """Stands for what only this child has at a position."""
+
+    __slots__ = ()

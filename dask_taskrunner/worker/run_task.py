@@ -11,27 +11,22 @@ import pickle
 import random
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
 from distributed import Worker, get_worker
 
-from dask_taskrunner.exceptions import MissingResult, ResultNotSerializable
-from dask_taskrunner.graph.arguments import replace
-from dask_taskrunner.headers import (
-    NOTHING_MORE,
-    Header,
-    describe,
-    shorten_message,
-    small_result,
-    state_name,
-)
+from dask_taskrunner.exceptions import ResultNotSerializable, TaskRunnerError
+from dask_taskrunner.graph.mapping import right_line, sequence_of
+from dask_taskrunner.headers import NOTHING_MORE, Header, describe, small_result, state_name
 from dask_taskrunner.run_context import context, no_entries
-from dask_taskrunner.states import Failed, Pending, Retrying, Skipped, State, Success
+from dask_taskrunner.short_texts import shorten_message
+from dask_taskrunner.states import Failed, Pending, Retrying, Running, Skipped, State, Success
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
+from dask_taskrunner.worker.arguments import Arguments, LengthChanged, Upstream
 from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, size_of
 from dask_taskrunner.worker.outbox import OUTBOX
-from dask_taskrunner.worker.placeholders import ConstantPlaceholder, Placeholder
 from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
 
@@ -101,7 +96,8 @@ class _Execution:
         self.error: str | None = None
         #: What people call this run, where its task names its runs.
         self.name: str | None = None
-        self.unopened: ResultNotSerializable | None = None
+        #: Why there are no inputs.
+        self.unopened: TaskRunnerError | None = None
 
     def run(self, references: tuple[Any, ...]) -> Envelope:
         call = self.call
@@ -114,9 +110,11 @@ class _Execution:
         cached = None
         if call.has_cached:
             own, cached = own[:-1], own[-1]
-        received = [] if call.is_foreign else self._receive(own)
-        waits_for = next((r.header for r in received if not r.state.is_finished()), None)
-        arguments = _Arguments(call, received, constants, own if call.is_foreign else ())
+        upstream = [] if call.is_foreign else self._receive(own)
+        arguments = Arguments(call, upstream, constants, own if call.is_foreign else ())
+        waits_for = next(
+            (r.header for r in arguments.received() if not r.state.is_finished()), None
+        )
         state = self._run_pipeline(arguments, cached, waits_for is None)
         header = self._header(state, waits_for)
         OUTBOX.send(
@@ -132,7 +130,7 @@ class _Execution:
             state.cached_inputs = None
         return Envelope(header, self.call.slug, state)
 
-    def _receive(self, upstream: tuple[Any, ...]) -> list[Received]:
+    def _receive(self, upstream: tuple[Any, ...]) -> list[Upstream]:
         held = iter(upstream)
         by_value = self.call.by_value
         received = [
@@ -141,13 +139,15 @@ class _Execution:
         ]
         for position, slug in self.call.known_as.items():
             received[position].slug = slug
-        return received
+        if not self.call.widths:
+            return [*received]
+        return _gathered(received, self.call.widths)
 
-    def _run_pipeline(self, arguments: _Arguments, cached: Any, ready: bool) -> State:
+    def _run_pipeline(self, arguments: Arguments, cached: Any, ready: bool) -> State:
         call = self.call
         try:
             task = self._task()
-            inputs = self._inputs(arguments) if ready else {}
+            inputs = self._inputs(arguments) if ready and not call.expands else {}
             initial = self._initial(cached)
             context = self._context(arguments)
         except Exception as error:  # noqa: BLE001 (the user's modules and classes are unpickled)
@@ -160,9 +160,10 @@ class _Execution:
         if self.unopened is not None:
             # There are no inputs to name the run by, and the body's error is the one to tell.
             task.task_run_name = None
-        return TaskRunner(task).run(
+        runner = _Expansion(task) if call.expands else TaskRunner(task)
+        return runner.run(
             state=initial,
-            upstream_states={r.slug: r.state for r in arguments.received},
+            upstream_states=arguments.states(),
             inputs=inputs,
             ignore_trigger=call.ignores_trigger,
             context=context,
@@ -197,6 +198,8 @@ class _Execution:
         if self.call.ignores_trigger:
             task.skip_on_upstream_skip = False
         body = task.call
+        if self.call.is_mapped_over:
+            body = _as_sequence(body)
         if task.task_run_name is not None:
             body = self._remembering_name(body)
         task.call = lambda inputs: self._timed(body, inputs)
@@ -226,16 +229,16 @@ class _Execution:
             self.seconds = time.monotonic() - begin
             START_REPORTS.ended(number)
 
-    def _inputs(self, arguments: _Arguments) -> dict[str, Any]:
+    def _inputs(self, arguments: Arguments) -> dict[str, Any]:
         try:
             arguments.open()
-        except ResultNotSerializable as error:
+            return arguments.inputs()
+        except (ResultNotSerializable, LengthChanged) as error:
             # The body is the place to raise it: after the trigger, and as a failure like others.
             self.unopened = error
             return {}
-        return arguments.inputs()
 
-    def _context(self, arguments: _Arguments) -> dict[str, Any]:
+    def _context(self, arguments: Arguments) -> dict[str, Any]:
         call = self.call
         shared = self.flow.context
         return {
@@ -260,6 +263,10 @@ class _Execution:
         more = describe(state, self.name)
         if self.error is not None and not isinstance(state, Failed):
             more = {**more, "error": shorten_message(self.error)}
+        if call.is_mapped_over and kind:
+            more = {**more, **_measure(state.result)}
+        if call.expands and isinstance(state, Running):
+            more = {**more, "expands": True}
         if waits_for is not None:
             more = {**more, "waits_for": list(waits_for.id)}
         return Header(
@@ -269,60 +276,59 @@ class _Execution:
         )  # fmt: skip
 
 
+class _Expansion(TaskRunner):
+    """Says of a mapped task's run whether its children may be run at all."""
+
+    def get_pre_run_state(self, state: State, *args: Any, **kwargs: Any) -> State | None:
+        """Return a final state, or `Running`: what else a trigger asks for, the children do."""
+        new = super().get_pre_run_state(state, *args, **kwargs)
+        return new if new is None or new.is_finished() else Running()
+
+    def get_run_state(
+        self,
+        state: State,  # noqa: ARG002 (the children have the bodies)
+        inputs: Any = None,  # noqa: ARG002
+        parameters: Any = None,  # noqa: ARG002
+    ) -> State | None:
+        """Return None: nothing is run."""
+        return None
+
+
+def _gathered(received: list[Received], widths: Mapping[int, int]) -> list[Upstream]:
+    """Return the states by position in the plan: those of a mapped run's children together."""
+    gathered: list[Upstream] = []
+    states = iter(received)
+    while len(gathered) < max(widths) + 1:
+        width = widths.get(len(gathered))
+        found: Upstream = next(states) if width is None else [*islice(states, width)]
+        gathered.append(found)
+    return [*gathered, *states]
+
+
+def _as_sequence(body: Any) -> Any:
+    """Return a body whose result others can take elements of, if it is anything like that."""
+
+    def call(inputs: Mapping[str, Any]) -> Any:
+        value = body(inputs)
+        return value if right_line("x", value) else sequence_of(value)
+
+    return call
+
+
+def _measure(value: Any) -> dict[str, Any]:
+    """Return what a header says of a result that others take elements of."""
+    why = right_line("x", value)
+    if why is None:
+        try:
+            return {"length": len(sequence_of(value))}
+        except TypeError as error:
+            why = str(error)
+    return {"no_length": why}
+
+
 def _open_flow(definition: list[Any]) -> _OpenFlow:
     # Two threads may both open it; they agree, and one of the two is dropped.
     opened = definition[0]
     if not isinstance(opened, _OpenFlow):
         opened = definition[0] = _OpenFlow(opened)
     return opened
-
-
-class _Arguments(NamedTuple):
-    """What comes with an execution, on its way to the inputs of the body."""
-
-    call: Call
-    received: list[Received]
-    constants: tuple[list[Any], ...]
-    #: The plain value of somebody else's future, alone.
-    foreign: tuple[Any, ...]
-
-    def open(self) -> None:
-        """Open the values upstream.
-
-        Raises
-        ------
-        ResultNotSerializable
-            One of them cannot be opened here.
-        """
-        for upstream in self.received:
-            upstream.open()
-
-    def inputs(self) -> dict[str, Any]:
-        """Return the arguments by parameter name."""
-        if self.call.is_foreign:
-            return {"value": self.foreign[0]}
-        arguments: dict[str, Any] = pickle.loads(self.call.arguments)
-        return {
-            name: replace(value, (Placeholder, ConstantPlaceholder), self._value_of)
-            for name, value in arguments.items()
-        }
-
-    def large_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the flow's parameters, where large ones come beside the arguments."""
-        if not any(isinstance(value, ConstantPlaceholder) for value in parameters.values()):
-            return {}
-        return {
-            "parameters": {
-                name: self._value_of(value) if isinstance(value, ConstantPlaceholder) else value
-                for name, value in parameters.items()
-            }
-        }
-
-    def _value_of(self, placeholder: Any) -> Any:
-        if isinstance(placeholder, ConstantPlaceholder):
-            return open_parts(self.constants[placeholder.position])
-        source = self.received[placeholder.position]
-        # A header without a kind has no result; None has one: NoneType.
-        if source.header.kind:
-            return source.state.result
-        return MissingResult(source.slug, source.state)

@@ -55,6 +55,19 @@ class Call(NamedTuple):
     initial: bytes | None = None
     #: What upstream runs are called here, whose states another flow run made: position -> slug.
     known_as: Mapping[int, str] = {}
+    #: Position of an upstream run in the plan -> how many states stand for it, where that is not
+    #: one: those of a mapped run's children.
+    widths: Mapping[int, int] = {}
+    #: Position of an upstream run of whose result a child takes an element -> its length.
+    promised: Mapping[int, int] = {}
+    #: ``pickle`` of the arguments that only this child has, by their places.
+    own: bytes = b""
+    #: Position of the constant that has the pickled arguments; -1 where they are in the call.
+    template: int = -1
+    #: True where only the trigger of a mapped task is asked.
+    expands: bool = False
+    #: True where the result is to be something of which others take elements.
+    is_mapped_over: bool = False
 
 
 class FlowDefinition(NamedTuple):

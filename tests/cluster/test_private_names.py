@@ -11,7 +11,6 @@ from marks import eventually
 from watched import assert_nothing_left, tasks_on
 
 from dask_taskrunner import exceptions
-from dask_taskrunner.backend import Code, RunSpec
 from dask_taskrunner.dask_backend import messages
 
 pytestmark = pytest.mark.cluster
@@ -92,11 +91,7 @@ def test_a_priority_may_be_a_function_of_the_key(client):
         return {key[2]: -ts.priority[0] for key, ts in dask_scheduler.tasks.items()}
 
     keys = [("urgent", -1, n) for n in range(3)]
-    spec = {
-        "name": "n", "slug": "n", "code": Code(()), "definition": 0, "arguments": b"",
-        "upstream_slugs": (),
-    }  # fmt: skip
-    priority = messages.priority_of(keys, [RunSpec(**spec, priority=p) for p in (-0.5, 7.25, 0)])
+    priority = messages.priority_of(keys, [-0.5, 7.25, 0])
     futures = client.map(join, ["a", "b", "c"], key=keys, pure=False, priority=priority)
     assert client.gather(futures) == ["a", "b", "c"]
     assert client.run_on_scheduler(priorities) == {0: -0.5, 1: 7.25, 2: 0}
@@ -105,12 +100,8 @@ def test_a_priority_may_be_a_function_of_the_key(client):
 
 
 def test_one_priority_is_sent_as_a_number():
-    spec = {
-        "name": "n", "slug": "n", "code": Code(()), "definition": 0, "arguments": b"",
-        "upstream_slugs": (),
-    }  # fmt: skip
     keys = [("k", -1, n) for n in range(2)]
-    assert messages.priority_of(keys, [RunSpec(**spec, priority=0.5)] * 2) == 0.5
+    assert messages.priority_of(keys, [0.5] * 2) == 0.5
 
 
 def test_what_is_sent_refers_to_nothing_of_ours(client):

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from dask_taskrunner import Flow, FlowRun
-from dask_taskrunner.backend import Code, Constant, FlowSpec, Foreign, RunSpec, Shared
+from dask_taskrunner.backend import Code, Constant, FlowSpec, Foreign, RunSpec, Shared, spec_of
 from dask_taskrunner.dask_backend.messages import pickle_call
 from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
@@ -226,7 +226,8 @@ class FakeChannel:
         return FakeFuture(plain_value(wire))
 
     def _slug(self, id: TaskRunId) -> str:
-        return self._specs[id].slug if id in self._specs else f"task run {id[0]}"
+        spec = spec_of(self._specs, id)
+        return f"task run {id[0]}" if spec is None else spec.slug
 
     def fetch_many(self, ids: Sequence[TaskRunId], timeout: float | None) -> dict[TaskRunId, Any]:
         found = {}
@@ -245,15 +246,21 @@ class FakeChannel:
             for shared in self._needs(id):
                 # One that was cancelled before it was sent needed nothing yet.
                 self.users.setdefault(shared, set()).discard(id)
-            self._specs[id] = self._specs[id]._replace(keeps=())
+            if id in self._specs:
+                self._specs[id] = self._specs[id]._replace(keeps=())
 
     def forget(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
             self._specs.pop(id, None)
         self.forgotten += ids
 
+    def _spec_of(self, id: TaskRunId) -> RunSpec:
+        spec = spec_of(self._specs, id)
+        assert spec is not None
+        return spec
+
     def _needs(self, id: TaskRunId) -> tuple[Shared, ...]:
-        spec = self._specs[id]
+        spec = self._spec_of(id)
         large = (spec.cached,) if isinstance(spec.cached, Constant) else ()
         return (spec.code, *spec.constants, *large)
 
@@ -383,7 +390,7 @@ class FakeChannel:
                 return  # released before it had begun
             task.worker = self._backend.worker_here
             definition, row = self._references(task)
-            spec = self._specs[task.run.id]
+            spec = self._spec_of(task.run.id)
             cached = self._begins_with(spec) is not None
             call = pickle_call(self._spec.run, task.run, spec, references=len(row), cached=cached)
         value = worker_side.run_task(call, definition, row if len(row) <= NARROW else (list(row),))
@@ -398,12 +405,12 @@ class FakeChannel:
 
     def _references(self, task: FakeTask) -> tuple[list[Any], tuple[Any, ...]]:
         """Return what a run stands behind."""
-        spec = self._specs[task.run.id]
+        spec = self._spec_of(task.run.id)
         for shared in self._needs(task.run.id):
             self.users.setdefault(shared, set()).add(task.run.id)
             if shared not in self.shared:
                 self.shared[shared] = [self._content(shared)]
-        row = [self.shared[constant] for constant in spec.constants]
+        row = [] if task.run.expands else [self.shared[constant] for constant in spec.constants]
         if spec.foreign is not None:
             return self.shared[spec.code], (*row, spec.foreign.value)
         row += [_handed_to(task.worker, source) for source in self._upstream(task.run)]

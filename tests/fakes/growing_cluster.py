@@ -24,7 +24,7 @@ from dask_taskrunner.machine.events import (
     RunsCancelled,
 )
 from dask_taskrunner.machine.history import HistoryEntry
-from dask_taskrunner.machine.records import Plan, PlannedRun
+from dask_taskrunner.machine.plans import Plan, PlannedRun
 from fakes.model_cluster import ModelCluster, Move
 from fakes.model_dask import EPOCH, SimTask
 from fakes.model_states import Outcome, Script, Value, outcome_of

@@ -40,7 +40,8 @@ from dask_taskrunner.machine.events import (
     WorkerRemoved,
 )
 from dask_taskrunner.machine.machine import Machine
-from dask_taskrunner.machine.records import Plan, TaskRunRecord
+from dask_taskrunner.machine.plans import Plan
+from dask_taskrunner.machine.records import TaskRunRecord
 from fakes.model_states import header_of
 from fakes.random_flows import make_plan, make_runs
 

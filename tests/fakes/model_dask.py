@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Loss
-from dask_taskrunner.machine.records import Plan
+from dask_taskrunner.machine.plans import Plan
 from fakes.model_states import Script, Value, outcome_of, waits_for
 
 Key: TypeAlias = tuple[TaskRunId, int]

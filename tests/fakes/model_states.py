@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
-from dask_taskrunner.machine.records import Plan
+from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.states import Finished
 
 #: The name of a state's class, and the result.

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dask_taskrunner.headers import Header, TaskRunId
-from dask_taskrunner.machine.records import Plan, PlannedRun, Role
+from dask_taskrunner.machine.plans import Plan, PlannedRun, Role
 from fakes.model_cluster import ModelCluster, Move
 from fakes.model_states import Script
 

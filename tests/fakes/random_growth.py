@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 from dask_taskrunner.headers import Header, TaskRunId
-from dask_taskrunner.machine.records import Plan, PlannedRun, Role
+from dask_taskrunner.machine.plans import Plan, PlannedRun, Role
 from fakes.growing_cluster import GrowingCluster, first_send, value_elsewhere
 from fakes.model_dask import EPOCH
 from fakes.model_states import Script, header_of

@@ -14,16 +14,14 @@ from dask_taskrunner.headers import (
     NOTHING_MORE,
     Header,
     describe,
-    format_bytes,
     open_exception,
-    shorten_message,
-    shorten_traceback,
     small_result,
     standing_alone,
     state_name,
     to_state,
     type_name,
 )
+from dask_taskrunner.short_texts import format_bytes, shorten_message, shorten_traceback
 
 
 def header(state="Success", message=None, *, kind="", small=None, more=NOTHING_MORE, nbytes=0):

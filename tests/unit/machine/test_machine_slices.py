@@ -10,7 +10,7 @@ from fakes.random_flows import make_plan
 
 from dask_taskrunner.machine import board
 from dask_taskrunner.machine.board import Board
-from dask_taskrunner.machine.records import Plan
+from dask_taskrunner.machine.plans import Plan
 
 
 def with_bytes(plan: Plan, nbytes: int) -> Plan:

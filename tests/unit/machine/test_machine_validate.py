@@ -32,7 +32,7 @@ def on_board(name: str, value: object) -> Callable[[Story], None]:
 DAMAGES: list[tuple[Callable[[Story], None], str]] = [
     (on_board("active", 7), "the count of active runs disagrees with the records"),
     (on_board("counts", {}), "the counts by state disagree with the records"),
-    (on_board("_timers", []), "t2 is delayed, and nothing will wake it"),
+    (on_board("timers", Timers()), "t2 is delayed, and nothing will wake it"),
     (set_on(3, unopened_upstream=5), "t3: its counters disagree with the runs around it"),
     (set_on(3, unfinished_upstream=5), "t3: its counters disagree with the runs around it"),
     (set_on(0, unfinished_readers=0), "t0: its counters disagree with the runs around it"),

@@ -1,0 +1,185 @@
+"""Mapped task runs: how one becomes its children, and what it is made of when they have ended.
+
+A mapped task's run has no body. Before it has children it may be sent once, to have its trigger
+asked; then its children are sent, and it only shows how far they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from dask_taskrunner.headers import Header, TaskRunId, child_slug
+from dask_taskrunner.machine.desk import Desk
+from dask_taskrunner.machine.growth import Growth
+from dask_taskrunner.machine.plans import MapPlan, PlannedRun
+from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.submissions import children_of, expanded_by_index
+from dask_taskrunner.states import STATE_CLASSES, Failed
+
+#: What a message names first.
+_ORDER: Final = (
+    "Success",
+    "Failed",
+    "TimedOut",
+    "Crashed",
+    "TriggerFailed",
+    "Cancelled",
+    "Skipped",
+)
+
+
+class Families:
+    """The rules about mapped runs, over one flow run's desk."""
+
+    def __init__(self, desk: Desk, growth: Growth) -> None:
+        self._desk = desk
+        self._board = desk.board
+        self._growth = growth
+
+    def look(self) -> None:
+        """Go on with every mapped run about which something has changed."""
+        families = self._board.families
+        while families:
+            record = families.pop()
+            if record.phase == "waiting":
+                self._begin(record)
+            elif record.phase == "expanded":
+                self._take_stock(record)
+
+    # -- becoming -------------------------------------------------------------------------
+
+    def _begin(self, record: TaskRunRecord) -> None:
+        """Expand a mapped run, or have its trigger asked, as soon as its lengths are known."""
+        maps = _maps(record)
+        by_index = [self._source(record, position) for position in maps.by_index]
+        if not maps.elements and all(source.length is not None for source in by_index):
+            self.expand(record)
+            return
+        board = self._board
+        waits = (id for id in record.plan.upstream if board.records[id].phase != "finished")
+        if all(id in expanded_by_index(record, board.records) for id in waits):
+            board.queue_alone(record)
+
+    def expand(self, record: TaskRunRecord) -> None:
+        """Replace a mapped run by its children: everything that it waited for is there."""
+        board = self._board
+        board.let_go(record)
+        problem, length = self._length_of(record)
+        if problem:
+            self._desk.end_on_client(record, "Failed", problem)
+            return
+        before = record.shown
+        header = self._desk.made(record, "Running", f"0 of {length} finished")
+        header = header._replace(more={"children": length})
+        board.counts[record.plan.name][before] -= 1
+        record.length = record.unfinished_children = length
+        board.move(record, "expanded")
+        board.show(record, before, self._desk.time, header)
+        self._growth.add_children(record, self._children(record, length))
+        board.families.append(record)
+        # Those mapped over this one, and over nothing else, need not wait for its children.
+        board.queue_behind(record)
+        if not length:
+            board.release_upstream(record)
+
+    def _length_of(self, record: TaskRunRecord) -> tuple[str, int]:
+        """Return why a mapped run cannot be expanded, or how many children it has."""
+        maps = _maps(record)
+        lengths: list[tuple[str, int]] = [*maps.lengths.items()]
+        for position, argument in {**maps.elements, **maps.by_index}.items():
+            source = self._source(record, position)
+            header, slug = source.header, source.plan.slug
+            if source.length is not None:
+                lengths.append((slug, source.length))
+                continue
+            assert header is not None
+            if not header.is_successful or not header.kind:
+                told = f"{slug} is {header.state}"
+                told += f": {header.message}" if header.message else ""
+                return f"nothing to map over: {told}", 0
+            if "length" not in header.more:
+                why = header.more.get("no_length", "")
+                text = f"{record.plan.name} cannot be mapped over {argument}, the result of {slug}"
+                return f"map: {text}, a {header.kind}. {why}", 0
+            lengths.append((slug, header.more["length"]))
+        if len({length for _, length in lengths}) > 1 and not maps.zip_shortest:
+            told = ", ".join(f"{slug} has {length}" for slug, length in lengths)
+            text = f"map: what {record.plan.slug} is mapped over is not equally long: {told}"
+            return f"{text}. Cut the longer one, or set zip_shortest=True.", 0
+        return "", min(length for _, length in lengths)
+
+    def _children(self, record: TaskRunRecord, length: int) -> Iterator[PlannedRun]:
+        plan, maps = record.plan, _maps(record)
+        child = plan._replace(maps=None)
+        for i in range(length):
+            upstream = plan.upstream
+            if maps.by_index:
+                upstream = tuple(
+                    (id[0], i) if position in maps.by_index else id
+                    for position, id in enumerate(upstream)
+                )
+            if maps.own_upstream:
+                upstream = (*upstream[: maps.common], *maps.own_upstream[i])
+                lists = {plan.upstream[position] for position in plan.lists}
+                child = child._replace(lists=_positions(upstream, lists))
+            yield child._replace(
+                id=(record.id[0], i),
+                slug=child_slug(plan.slug, i),
+                upstream=upstream,
+                nbytes=plan.nbytes + (maps.child_bytes[i] if maps.child_bytes else 0),
+            )
+
+    def _source(self, record: TaskRunRecord, position: int) -> TaskRunRecord:
+        return self._board.records[record.plan.upstream[position]]
+
+    # -- ending ---------------------------------------------------------------------------
+
+    def _take_stock(self, record: TaskRunRecord) -> None:
+        """Show what an expanded run has come to, if all its children have ended or paused."""
+        before, time = record.shown, self._desk.time
+        if record.unfinished_children == 0:
+            if record.header is None:
+                record.retry_header = None
+                record.header = self._sum(record)
+                self._board.show(record, before, time, record.header)
+            self._board.finish(record)
+            return
+        paused = record.unfinished_children == record.paused_children
+        if paused == (record.retry_header is not None):
+            return
+        record.retry_header = self._pause(record) if paused else None
+        self._board.show(record, before, time, record.retry_header)
+
+    def _sum(self, record: TaskRunRecord) -> Header:
+        counts: Counter[str] = Counter()
+        cause = None
+        for child in children_of(record, self._board.records):
+            header = child.header
+            assert header is not None
+            counts[header.state] += 1
+            if cause is None and issubclass(STATE_CLASSES[header.state], Failed):
+                cause = header.more.get("root_cause") or [child.plan.slug, header.message or ""]
+        names = sorted(counts, key=lambda name: _ORDER.index(name) if name in _ORDER else 99)
+        text = ", ".join(f"{counts[name]} {name}" for name in names) or "no elements"
+        more: Mapping[str, Any] = {"counts": dict(counts)}
+        if cause is not None:
+            more = {**more, "root_cause": cause}
+        return self._desk.made(record, "Mapped", text)._replace(more=more)
+
+    def _pause(self, record: TaskRunRecord) -> Header:
+        slugs = [
+            c.plan.slug for c in children_of(record, self._board.records) if c.phase == "paused"
+        ]
+        more = f" and {len(slugs) - 1} more" if len(slugs) > 1 else ""
+        return self._desk.made(record, "Paused", f"{slugs[0]}{more} paused")
+
+
+def _positions(ids: tuple[TaskRunId, ...], wanted: set[TaskRunId]) -> frozenset[int]:
+    return frozenset(position for position, id in enumerate(ids) if id in wanted)
+
+
+def _maps(record: TaskRunRecord) -> MapPlan:
+    assert record.plan.maps is not None
+    return record.plan.maps

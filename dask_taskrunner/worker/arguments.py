@@ -1,0 +1,147 @@
+"""What comes with an execution, on its way to the inputs of the body and the states upstream."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from dask_taskrunner.exceptions import ArgumentError, MissingResult
+from dask_taskrunner.graph.arguments import replace
+from dask_taskrunner.graph.mapping import element_of
+from dask_taskrunner.headers import state_name
+from dask_taskrunner.states import Mapped, State
+from dask_taskrunner.triggers import root_cause
+from dask_taskrunner.worker.envelope import Received, open_parts
+from dask_taskrunner.worker.placeholders import (
+    ConstantPlaceholder,
+    ElementPlaceholder,
+    OwnPlaceholder,
+    Placeholder,
+)
+from dask_taskrunner.worker.wire import Call
+
+#: What an upstream run of the plan came to: its state, or those of its children.
+Upstream: TypeAlias = Received | list[Received]
+
+_PLACEHOLDERS = (Placeholder, ConstantPlaceholder, ElementPlaceholder, OwnPlaceholder)
+
+
+class LengthChanged(ArgumentError):
+    """What is mapped over was made again, and has another length now."""
+
+
+class Arguments(NamedTuple):
+    """What comes with an execution."""
+
+    call: Call
+    #: By the position in the plan.
+    upstream: list[Upstream]
+    constants: tuple[list[Any], ...]
+    #: The plain value of somebody else's future, alone.
+    foreign: tuple[Any, ...]
+
+    def received(self) -> Iterator[Received]:
+        """Yield the state of every run upstream."""
+        for source in self.upstream:
+            if isinstance(source, list):
+                yield from source
+            else:
+                yield source
+
+    def open(self) -> None:
+        """Open the values upstream.
+
+        Raises
+        ------
+        ResultNotSerializable
+            One of them cannot be opened here.
+        """
+        for received in self.received():
+            received.open()
+
+    def states(self) -> dict[str, State]:
+        """Return the states upstream, for the trigger: a mapped run's is one that counts."""
+        states: dict[str, State] = {}
+        for source in self.upstream:
+            if not isinstance(source, list):
+                states[source.slug] = source.state
+            elif source:
+                states[source[0].slug.rpartition("[")[0]] = _summed(source)
+        return states
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the arguments by parameter name.
+
+        Raises
+        ------
+        LengthChanged
+            What is mapped over has not as many elements as there are children.
+        """
+        call = self.call
+        if call.is_foreign:
+            return {"value": self.foreign[0]}
+        data = call.arguments
+        if call.template >= 0:
+            data = open_parts(self.constants[call.template])
+        arguments: dict[str, Any] = pickle.loads(data)
+        own: Mapping[int, Any] = {}
+        if call.own:
+            own = self._filled(pickle.loads(call.own), {})
+        return self._filled(arguments, own)
+
+    def _filled(self, arguments: Mapping[Any, Any], own: Mapping[int, Any]) -> dict[Any, Any]:
+        def value_of(placeholder: Any) -> Any:
+            if isinstance(placeholder, OwnPlaceholder):
+                return own[placeholder.position]
+            return self._value_of(placeholder)
+
+        return {name: replace(value, _PLACEHOLDERS, value_of) for name, value in arguments.items()}
+
+    def large_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the flow's parameters, where large ones come beside the arguments."""
+        if not any(isinstance(value, ConstantPlaceholder) for value in parameters.values()):
+            return {}
+        return {
+            "parameters": {
+                name: self._value_of(value) if isinstance(value, ConstantPlaceholder) else value
+                for name, value in parameters.items()
+            }
+        }
+
+    def _value_of(self, placeholder: Any) -> Any:
+        position = placeholder.position
+        if isinstance(placeholder, ConstantPlaceholder):
+            return open_parts(self.constants[position])
+        source = self.upstream[position]
+        if isinstance(source, list):
+            return [_result_of(child) for child in source]
+        if isinstance(placeholder, ElementPlaceholder):
+            return self._element_of(source, position)
+        return _result_of(source)
+
+    def _element_of(self, source: Received, position: int) -> Any:
+        values, promised = _result_of(source), self.call.promised[position]
+        if isinstance(values, MissingResult):
+            return values
+        if len(values) != promised:
+            # It was made again after its worker had died, and came to something else.
+            raise LengthChanged(
+                f"{source.slug} had {promised} elements when {self.call.slug} was mapped over it, "
+                f"and was made again with {len(values)}"
+            )
+        return element_of(values, self.call.map_index)
+
+
+def _result_of(source: Received) -> Any:
+    # A header without a kind has no result; None has one: NoneType.
+    if source.header.kind:
+        return source.state.result
+    return MissingResult(source.slug, source.state)
+
+
+def _summed(children: list[Received]) -> Mapped:
+    counts = Counter(state_name(child.state) for child in children)
+    cause = root_cause({child.slug: child.state for child in children})
+    return Mapped(counts=dict(counts), root_cause=cause)
