@@ -189,6 +189,8 @@ def test_a_gather_through_the_scheduler_loses_nothing(runner, client):
         array()
     run = runner.run(flow)
     key = (f"array-{run.run_id}-0", -1, 1)
+    # The run's own word may come before Dask's.
+    assert eventually(lambda: client.run_on_scheduler(holders, key))
     # Where the client cannot reach the workers; the scheduler speaks an older protocol.
     gathered = client.sync(client.scheduler.gather, keys=[key])
     assert gathered["status"] == "OK"

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from fakes.machine_story import Story, known
 
+from dask_taskrunner.machine.timers import Timers
+
 
 def at_work() -> Story:
     """Return a story in which 0 has finished, 1 is submitted, 2 delayed, and 3 behind both."""
