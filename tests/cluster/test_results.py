@@ -156,6 +156,11 @@ def test_arrays_pass_between_workers_and_come_to_the_client_whole(runner, worker
     assert 1_048_576 <= run.table()[0]["nbytes"] < 1_100_000
 
 
+def holders(key, dask_scheduler):
+    """Return where a value lies, by the scheduler."""
+    return [ws.address for ws in dask_scheduler.tasks[key].who_has]
+
+
 def test_an_array_that_was_opened_elsewhere_is_sent_on_from_there(runner, client, workers, marks):
     """The third process gets it from one that has opened it, the maker having lost its copy."""
 
@@ -169,9 +174,6 @@ def test_an_array_that_was_opened_elsewhere_is_sent_on_from_there(runner, client
         opened(made, task_args={"workers": workers[1]})
     run = runner.run(flow, return_tasks=[made])
     key = (f"array-{run.run_id}-0", -1, 1)
-
-    def holders(key, dask_scheduler):
-        return [ws.address for ws in dask_scheduler.tasks[key].who_has]
 
     assert set(client.run_on_scheduler(holders, key)) == set(workers)
 
