@@ -59,8 +59,11 @@ class FlowRecord:
 
     @property
     def states(self) -> dict[str, State]:
-        """The state of every task run, by slug: headers, whose results may lie on workers."""
-        return {slug: self._task_run(id).state for slug, id in self._plan.ids.items()}
+        """The state of every task run, by slug: headers, whose results may lie on workers.
+
+        A mapped task's children stand behind it, as ``clean[17]``.
+        """
+        return {run.slug: run.state for run in self.task_runs}
 
     @property
     def history(self) -> list[HistoryEntry]:
@@ -74,9 +77,11 @@ class FlowRecord:
 
     def __getitem__(self, task: Any) -> TaskRun:
         """Return a task run by its bound task, its slug, or its task where that is used once."""
-        if isinstance(task, str) and task in self._plan.ids:
+        if isinstance(task, str):
             # Also what is no task of the flow: a Dask future that was passed to one.
-            return self._task_run(self._plan.ids[task])
+            id = self._plan.ids.get(task) or self._child_id(task)
+            if id is not None:
+                return self._task_run(id)
         bound = self.flow.resolve_task(task)
         if bound.slug not in self._plan.ids:
             raise exceptions.UnknownTask(
@@ -84,11 +89,28 @@ class FlowRecord:
             )
         return self._task_run(self._plan.ids[bound.slug])
 
+    def _child_id(self, slug: str) -> TaskRunId | None:
+        """Return the id of a mapped task's child, or None where it is the name of none."""
+        name, bracket, index = slug.removesuffix("]").rpartition("[")
+        parent = self._plan.ids.get(name)
+        if parent is None or not bracket or not index.isdecimal():
+            return None
+        records = self._driver.machine.records
+        id = (parent[0], int(index))
+        if id not in records:
+            length = records[parent].length
+            known = "not known yet" if length is None else f"{length}"
+            raise exceptions.UnknownTask(
+                f"{self.run_name!r} has no task run {slug!r}: the number of children of {name!r} "
+                f"is {known}"
+            )
+        return id
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._plan.ids)
+        return (run.slug for run in self.task_runs)
 
     def __len__(self) -> int:
-        return len(self._plan.ids)
+        return len(self._driver.machine.records)
 
     def _task_run(self, id: TaskRunId) -> TaskRun:
         retries = self._plan.resolved[id[0]].max_retries
@@ -96,13 +118,15 @@ class FlowRecord:
 
     @property
     def task_runs(self) -> list[TaskRun]:
-        """All task runs, in the order of the plan."""
-        return [self._task_run(id) for id in self._plan.ids.values()]
+        """All task runs, in the order of the plan, children behind the mapped run."""
+        runs = map(self._task_run, self._plan.ids.values())
+        return [one for run in runs for one in (run, *run.children)]
 
     @property
     def failures(self) -> list[TaskRun]:
         """The task runs that failed by themselves, root causes first."""
-        return [self._task_run(record.id) for record in self._records(_failed_by_itself)]
+        failed = sorted(record.id for record in self._records(_failed_by_itself))
+        return [self._task_run(id) for id in failed]
 
     @property
     def still_running(self) -> list[TaskRun]:
@@ -154,7 +178,7 @@ class FlowRecord:
         Parameters
         ----------
         task : BoundTask or str or Task, optional
-            Only this one's.
+            Only this one's, and its children's.
 
         Returns
         -------
@@ -162,9 +186,8 @@ class FlowRecord:
             With ``slug task map_index state message attempts worker queued started ended
             seconds nbytes inputs``; times are UTC, ``seconds`` is the last body's duration.
         """
-        runs = self.task_runs if task is None else [self[task]]
-        records = self._driver.machine.records
-        return [table_row(records[self._plan.ids[run.slug]], run.state) for run in runs]
+        runs = self.task_runs if task is None else [self[task], *self[task].children]
+        return [table_row(run.record, run.state) for run in runs]
 
     def failure_text(self) -> str:
         """Return what failed and what did not run because of it, as people read it."""

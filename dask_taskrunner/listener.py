@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.exceptions import describe
 from dask_taskrunner.graph.flow import Flow
-from dask_taskrunner.headers import Header, TaskRunId, to_state
+from dask_taskrunner.headers import Header, TaskRunId, child_slug, to_state
 from dask_taskrunner.machine.commands import CallHook
 from dask_taskrunner.machine.commands import Note as NoteCommand
 from dask_taskrunner.machine.records import TaskRunRecord
@@ -71,7 +71,9 @@ class Listener:
 
     def add_note(self, note: NoteCommand, at: float) -> None:
         """Keep a note, and log it at INFO."""
-        slug = self._plan.tasks[note.id[0]].slug if note.id is not None else None
+        slug = None if note.id is None else self._plan.tasks[note.id[0]].slug
+        if slug is not None and note.id is not None and note.id[1] >= 0:
+            slug = child_slug(slug, note.id[1])
         self.notes.append(Note(utc(at), note.level, slug, note.text))
         logger.info("%s: %s", self._run_name, note.text)
 

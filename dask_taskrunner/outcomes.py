@@ -6,12 +6,17 @@ import contextlib
 import pickle
 import time
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.headers import Header, TaskRunId, open_exception
 from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.submissions import children_of
 from dask_taskrunner.states import Failed
+
+#: So many of the children that failed are named.
+_NAMED: Final = 3
 
 
 def value_of(record: TaskRunRecord, driver: Driver, timeout: float | None) -> object:
@@ -24,6 +29,8 @@ def value_of(record: TaskRunRecord, driver: Driver, timeout: float | None) -> ob
     """
     header = record.header
     assert header is not None
+    if record.length is not None:
+        return values_of([*children_of(record, driver.machine.records)], driver, timeout)
     if header.small is not None:
         return pickle.loads(header.small)
     if not header.kind:
@@ -71,6 +78,8 @@ def error_of(
         unfinished.__cause__ = driver.error
         return unfinished
     message = f"{slug}: {header.message}"
+    if header.state == "Mapped":
+        return _children_failed(record, driver, records, max_attempts, timeout)
     if header.state == "TriggerFailed":
         return _upstream_failed(record, message, driver, records, max_attempts, timeout)
     if header.state == "TimedOut":
@@ -82,6 +91,36 @@ def error_of(
     if issubclass(header.state_class, Failed):
         return _own_exception(record, header, driver, max_attempts, timeout)
     return None
+
+
+def _children_failed(
+    record: TaskRunRecord,
+    driver: Driver,
+    records: Mapping[TaskRunId, TaskRunRecord],
+    max_attempts: int,
+    timeout: float | None,
+) -> BaseException | None:
+    failed = [
+        child
+        for child in children_of(record, records)
+        if child.header is not None and not child.header.is_successful
+    ]
+    if not failed:
+        return None
+    told = [(child.plan.slug, child.header.message if child.header else "") for child in failed]
+    cause = error_of(failed[0], driver, records, max_attempts, timeout)
+    return mapped_failed(told, cause)
+
+
+def mapped_failed(
+    failed: Sequence[tuple[str, str | None]], cause: BaseException | None
+) -> exceptions.MappedFailed:
+    """Return the error for task runs of one map that have no result, with why of each."""
+    named = "; ".join(f"{slug}: {message}" for slug, message in failed[:_NAMED])
+    more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    error = exceptions.MappedFailed(f"{len(failed)} have no result: {named}{more}")
+    error.__cause__ = cause
+    return error
 
 
 def _upstream_failed(

@@ -30,7 +30,7 @@ def failure_report(
 ) -> FailureReport:
     """Return the same as plain data."""
     failed, not_run = [], []
-    for id, record in records.items():
+    for id, record in sorted(records.items()):
         header, task = record.header, plan.resolved[id[0]]
         if header is None or not issubclass(header.state_class, Failed):
             continue
@@ -39,7 +39,8 @@ def failure_report(
             not_run.append(NotRun(record.plan.slug, f"trigger {_short(name, header.message)}"))
         else:
             failed.append(_failure(record, max_attempts(record, task.max_retries)))
-    return FailureReport(flow_name, run_name, len(records), failed, not_run)
+    total = sum(record.length is None for record in records.values())
+    return FailureReport(flow_name, run_name, total, failed, not_run)
 
 
 def max_attempts(record: TaskRunRecord, max_retries: int) -> int:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn, overload
 
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import NotAValue
 from dask_taskrunner.headers import Header, to_state
 from dask_taskrunner.machine.events import ResultsWanted
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
+from dask_taskrunner.machine.submissions import children_of
 from dask_taskrunner.origins import Origin
 from dask_taskrunner.outcomes import error_of, value_of
 from dask_taskrunner.reporting import max_attempts
 from dask_taskrunner.shown import Shown
 from dask_taskrunner.states import Failed, Pending, Running, State
-from dask_taskrunner.view.text import task_run_repr
+from dask_taskrunner.view.text import format_some, task_run_repr
 
 
 class TaskRun(Shown):
@@ -59,8 +60,15 @@ class TaskRun(Shown):
             The result is not held any more.
         NotFinished
             The run ended without a state.
+        NotAValue
+            The task is mapped: each child has a future.
         """
         driver, record = self._driver, self._record
+        if record.plan.maps is not None:
+            raise NotAValue(
+                f"{self.slug!r} is mapped: its results lie where its children ran. Write "
+                f"[child.future for child in run[{self.slug!r}].children]"
+            )
         # Were it to end meanwhile, nobody might hold its result by the time it is asked for.
         driver.post(ResultsWanted(time.monotonic(), (record.id,)))
         driver.hurry()
@@ -106,8 +114,11 @@ class TaskRun(Shown):
             state: State = Running(message=f"on {record.running.worker}")
             state.at = record.running.started
             return state
-        if record.phase in ("delayed", "paused") and record.retry_header is not None:
+        if record.phase in ("delayed", "paused", "expanded") and record.retry_header is not None:
             return to_state(record.retry_header, self.slug)
+        if record.length is not None:
+            ended = record.length - record.unfinished_children
+            return Running(message=f"{ended} of {record.length} finished")
         return Pending(message=_waiting(record))
 
     @property
@@ -122,9 +133,14 @@ class TaskRun(Shown):
         return self._record.attempts()
 
     @property
-    def children(self) -> list[TaskRun]:
-        """The children of a mapped task run; empty for any other."""
-        return []
+    def children(self) -> Children:
+        """The children of a mapped task run, in the order of the elements; none for any other."""
+        records = self._driver.machine.records
+        runs = (
+            TaskRun(child, self._driver, self._max_retries)
+            for child in children_of(self._record, records)
+        )
+        return Children(runs)
 
     @property
     def max_attempts(self) -> int:
@@ -198,6 +214,36 @@ class TaskRun(Shown):
         state = self.state
         attempts = len(self._record.values)
         return task_run_repr(self.slug, type(state).__name__, state.message, attempts, self.name)
+
+
+class Children(Sequence[TaskRun]):
+    """The children of a mapped task run."""
+
+    def __init__(self, runs: Iterable[TaskRun]) -> None:
+        self._runs = tuple(runs)
+
+    @overload
+    def __getitem__(self, index: int) -> TaskRun: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Children: ...
+
+    def __getitem__(self, index: int | slice) -> TaskRun | Children:
+        if isinstance(index, slice):
+            return Children(self._runs[index])
+        return self._runs[index]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @property
+    def failed(self) -> Children:
+        """Those that failed, for whatever reason."""
+        return Children(run for run in self._runs if run.state.is_failed())
+
+    def __repr__(self) -> str:
+        names = [run.slug for run in self._runs]
+        return f"<Children {format_some(names, 3)}>" if names else "<Children: none>"
 
 
 def has_result(record: TaskRunRecord) -> bool:

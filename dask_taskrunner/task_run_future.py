@@ -14,7 +14,6 @@ from typing import Any, Final, Generic, Literal, NoReturn, TypeAlias, TypeVar, o
 from dask_taskrunner.awaiting import ended
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import (
-    MappedFailed,
     MissingResult,
     NotAValue,
     OptionError,
@@ -25,7 +24,7 @@ from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.hook_thread import HookThread
 from dask_taskrunner.machine.events import RunsCancelled
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
-from dask_taskrunner.outcomes import values_of
+from dask_taskrunner.outcomes import mapped_failed, values_of
 from dask_taskrunner.shown import Shown
 from dask_taskrunner.states import Pending, State
 from dask_taskrunner.task_run import TaskRun, has_result
@@ -36,8 +35,6 @@ R_co = TypeVar("R_co", covariant=True)
 #: What becomes of a child without a result: an error, a `MissingResult`, or nothing.
 Missing: TypeAlias = Literal["raise", "keep", "drop"]
 _MISSING: Final = ("raise", "keep", "drop")
-#: How many failed runs an error names.
-_NAMED: Final = 3
 #: Seconds that a cancelled run is given to be heard of.
 _PATIENCE: Final = 5.0
 
@@ -265,14 +262,6 @@ def time_left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def _mapped_failed(failed: Sequence[TaskRunFuture[Any]]) -> MappedFailed:
-    named = "; ".join(f"{future.slug}: {future.state.message}" for future in failed[:_NAMED])
-    more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    error = MappedFailed(f"{len(failed)} have no result: {named}{more}")
-    error.__cause__ = failed[0].exception()
-    return error
-
-
 def _call(function: Callable[[Any], object], future: object) -> None:
     function(future)
 
@@ -324,7 +313,8 @@ class TaskRunFutures(Sequence[TaskRunFuture[R_co]], Shown):
             future._wait(time_left(deadline))
         failed = [future for future in self._futures if not future._is_successful]
         if failed and missing == "raise":
-            raise _mapped_failed(failed)
+            told = [(future.slug, future.state.message) for future in failed]
+            raise mapped_failed(told, failed[0].exception())
         values = self._values(deadline)
         found: list[Any] = []
         for future, value in zip(self._futures, values, strict=True):

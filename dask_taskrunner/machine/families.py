@@ -77,6 +77,10 @@ class Families:
         record.length = record.unfinished_children = length
         board.move(record, "expanded")
         board.show(record, before, self._desk.time, header)
+        if not record.submission:
+            # Where its trigger was asked, the worker has told them.
+            pending = self._desk.made(record, "Pending", None)
+            self._desk.call_handlers(record, pending, header)
         self._growth.add_children(record, self._children(record, length))
         board.families.append(record)
         # Those mapped over this one, and over nothing else, need not wait for its children.
@@ -141,9 +145,11 @@ class Families:
         before, time = record.shown, self._desk.time
         if record.unfinished_children == 0:
             if record.header is None:
+                old = record.retry_header or self._desk.made(record, "Running", None)
                 record.retry_header = None
                 record.header = self._sum(record)
                 self._board.show(record, before, time, record.header)
+                self._desk.call_handlers(record, old, record.header)
             self._board.finish(record)
             return
         paused = record.unfinished_children == record.paused_children

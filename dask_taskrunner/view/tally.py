@@ -70,6 +70,8 @@ class Tally:
 
     def __init__(self, names: Mapping[TaskRunId, str]) -> None:
         self._names = names
+        #: Mapped runs that have become their children.
+        self._expanded: set[TaskRunId] = set()
         self.groups: dict[str, Group] = {}
         #: The flow run's own state and message.
         self.state = "Pending"
@@ -90,7 +92,7 @@ class Tally:
     @property
     def total(self) -> int:
         """How many task runs there are."""
-        return len(self._names)
+        return sum(group.total for group in self.groups.values())
 
     @property
     def finished(self) -> int:
@@ -121,13 +123,22 @@ class Tally:
                 self.message = None if entry.header is None else entry.header.message
 
     def _feed_task_run(self, id: TaskRunId, entry: HistoryEntry) -> None:
-        group = self.groups[self._names[id]]
+        # A child has its mapped run's name.
+        group = self.groups[self._names[id if id in self._names else (id[0], -1)]]
         if group.first_at is None:
             group.first_at = entry.at
         group.last_at = entry.at
+        if id in self._expanded:
+            return
         group.counts[entry.old] -= 1
-        group.counts[entry.new] += 1
         group.due.pop(id, None)
+        children = None if entry.header is None else entry.header.more.get("children")
+        if children is not None:
+            self._expanded.add(id)
+            group.total += children - 1
+            group.counts["Pending"] += children
+            return
+        group.counts[entry.new] += 1
         if entry.new == "Retrying":
             group.retries += 1
             group.due[id] = _due(entry)

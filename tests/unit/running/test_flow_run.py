@@ -188,7 +188,7 @@ def test_several_reference_tasks_give_a_dict(finish):
 def test_views_are_given_the_tasks_names(finish):
     run = finish(make(one, one))
     assert run.names == {(0, -1): "one", (1, -1): "one"}
-    assert run["one-2"].children == []
+    assert list(run["one-2"].children) == []
 
 
 def test_a_pending_run_says_what_it_waits_for():
