@@ -175,9 +175,10 @@ class Layout(NamedTuple):
         lists = {n for n, wire in enumerate(all_wires) if self._is_list(wire, whole)}
         count = min(lengths.values(), default=0)
         own, own_sources = self._own(list(elements.values()), count, len(all_wires))
-        return Wiring(
-            tuple(all_wires), arguments, frozenset(lists), wires, lengths, own, own_sources
-        )
+        wiring = Wiring(tuple(all_wires), arguments, frozenset(), wires, lengths, own, own_sources)
+        own_places = enumerate(wiring.sources[len(all_wires) :], len(all_wires))
+        lists |= {place for place, source in own_places if self.tasks[source].is_mapped}
+        return wiring._replace(lists=frozenset(lists))
 
     def _own(
         self, columns: list[Any], count: int, first: int

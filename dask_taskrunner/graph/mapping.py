@@ -11,6 +11,10 @@ from typing import Any, Final
 
 from dask_taskrunner.exceptions import ArgumentError
 from dask_taskrunner.graph.signatures import Shape
+from dask_taskrunner.input_lines import line_of
+
+#: Stands for the name of an argument, in a text that is made where that is not known.
+ARGUMENT: Final = "{argument}"
 
 
 class Unmapped:
@@ -142,16 +146,9 @@ def sequence_of(value: Any) -> Any:
 
     Lists, tuples, ranges, arrays and Series stay what they are; whatever else can be iterated over
     becomes a list.
-
-    Raises
-    ------
-    TypeError
-        It cannot be iterated over after all, as an array without dimensions.
     """
-    if isinstance(value, (list, tuple, range)) or _is_sequence(value):
-        iter(value)
-        return value
-    return list(value)
+    is_sequence = isinstance(value, (list, tuple, range)) or _is_sequence(value)
+    return value if is_sequence else list(value)
 
 
 def _is_sequence(value: Any) -> bool:
@@ -182,10 +179,7 @@ def elements_of(name: str, label: str, value: Any) -> Any:
     if right is not None:
         kind = type(value).__name__
         raise ArgumentError(f"map: {name} cannot be mapped over {label}, a {kind}. {right}")
-    try:
-        return sequence_of(value)
-    except TypeError as error:  # An array without dimensions says so only when it is asked.
-        raise ArgumentError(f"map: {name} cannot be mapped over {label}: {error}") from error
+    return sequence_of(value)
 
 
 def right_line(label: str, value: Any) -> str | None:
@@ -202,6 +196,7 @@ def right_line(label: str, value: Any) -> str | None:
         )
     if isinstance(value, (dict, set, frozenset)):
         return f"Write {label}=unmapped(...) to pass the whole, or list(...) to map over it."
-    if isinstance(value, (str, bytes, bytearray)) or not hasattr(value, "__iter__"):
-        return f"Write {label}=unmapped({value!r:.40}) to pass the same to each."
+    has_elements = hasattr(value, "__iter__") and getattr(value, "shape", None) != ()
+    if isinstance(value, (str, bytes, bytearray)) or not has_elements:
+        return f"Write {label}=unmapped({line_of(value):.40}) to pass the same to each."
     return None

@@ -104,7 +104,7 @@ class Families:
                 told += f": {header.message}" if header.message else ""
                 return f"nothing to map over: {told}", 0
             if "length" not in header.more:
-                why = header.more.get("no_length", "")
+                why = header.more.get("no_length", "").replace("{argument}", argument)
                 text = f"{record.plan.name} cannot be mapped over {argument}, the result of {slug}"
                 return f"map: {text}, a {header.kind}. {why}", 0
             lengths.append((slug, header.more["length"]))

@@ -17,7 +17,7 @@ from typing import Any
 from distributed import Worker, get_worker
 
 from dask_taskrunner.exceptions import ResultNotSerializable, TaskRunnerError
-from dask_taskrunner.graph.mapping import right_line, sequence_of
+from dask_taskrunner.graph.mapping import ARGUMENT, right_line, sequence_of
 from dask_taskrunner.headers import NOTHING_MORE, Header, describe, small_result, state_name
 from dask_taskrunner.run_context import context, no_entries
 from dask_taskrunner.short_texts import shorten_message
@@ -157,7 +157,7 @@ class _Execution:
                 exception=error,
                 traceback=user_traceback(error),
             )
-        if self.unopened is not None:
+        if self.unopened is not None or call.expands:
             # There are no inputs to name the run by, and the body's error is the one to tell.
             task.task_run_name = None
         runner = _Expansion(task) if call.expands else TaskRunner(task)
@@ -310,20 +310,15 @@ def _as_sequence(body: Any) -> Any:
 
     def call(inputs: Mapping[str, Any]) -> Any:
         value = body(inputs)
-        return value if right_line("x", value) else sequence_of(value)
+        return value if right_line(ARGUMENT, value) else sequence_of(value)
 
     return call
 
 
 def _measure(value: Any) -> dict[str, Any]:
     """Return what a header says of a result that others take elements of."""
-    why = right_line("x", value)
-    if why is None:
-        try:
-            return {"length": len(sequence_of(value))}
-        except TypeError as error:
-            why = str(error)
-    return {"no_length": why}
+    why = right_line(ARGUMENT, value)
+    return {"length": len(sequence_of(value))} if why is None else {"no_length": why}
 
 
 def _open_flow(definition: list[Any]) -> _OpenFlow:

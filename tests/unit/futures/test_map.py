@@ -166,7 +166,7 @@ def test_what_is_never_mapped_over_shows_the_right_line(runner, value, line):
 def test_an_array_without_dimensions_says_so(runner):
     import numpy as np
 
-    with pytest.raises(exceptions.ArgumentError, match="map: add cannot be mapped over x: iter"):
+    with pytest.raises(exceptions.ArgumentError, match=r"over x, a ndarray. Write x=unmapped"):
         runner.map(add, np.array(5))
 
 

@@ -78,7 +78,7 @@ def test_upstream_tasks_of_a_map_are_edges_without_data():
         (None, "Write x=unmapped(None) to pass the same to each"),
         (5, "Write x=unmapped(5) to pass the same to each"),
         (pd.DataFrame({"k": [1]}), "df.to_dict('records') for its rows"),
-        (np.array(5), "iteration over a 0-d array"),
+        (np.array(5), "Write x=unmapped(array(5)) to pass the same to each"),
         (load, "to map over its result, call it: load(...)"),
     ],
     ids=lambda value: type(value).__name__,
