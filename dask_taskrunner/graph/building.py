@@ -26,11 +26,25 @@ class OpenFlow(Protocol):
         upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
         mapped: bool = False,
+        after_each: Iterable[Any] = (),
     ) -> Any:
         """Add a use of a task."""
 
     def add_task(self, task: Any) -> Any:
         """Add a task, or a parameter."""
+
+    def add_edge(self, upstream: Any, downstream: Any, key: str | None = None) -> Any:
+        """Let one task wait for another."""
+
+    def upstream_tasks(self, task: Any) -> Any:
+        """Return what a task waits for."""
+
+    @property
+    def tasks(self) -> Any:
+        """All tasks and parameters, in the order of their binding."""
+
+    def __contains__(self, task: object) -> bool:
+        """Return whether it is one of them."""
 
 
 # A tuple, not a list: a thread or an asyncio task that copies the context must not share it.

@@ -73,19 +73,24 @@ class Flow(FlowGraph, Shown):
         upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
         mapped: bool = False,
+        after_each: Iterable[Node] = (),
     ) -> BoundTask[Any]:
-        """Add a use of a task: what calling it, or its ``map``, inside the flow's block does."""
+        """Add a use of a task: what calling it, or its ``map``, inside the flow's block does.
+
+        Each child waits for the child of its own index of what is in ``after_each``.
+        """
         name, options = read_task_args(task, task_args)
         definition = self._variants.get(task, options)
         given = signatures.bind(definition.signature, name, args, kwargs or {})
         if mapped:
-            given = map_arguments(name, definition, given)
+            given = map_arguments(name, definition, given, needs_columns=not after_each)
         # What can go wrong goes wrong before anything is added.
         sources: list[tuple[Node, str | None, bool]] = [
             (self._find(node), key, is_each)
             for node, key, is_each in find_sources(name, definition, given)
         ]
         sources += [(self._find(node), None, False) for node in _each(upstream_tasks)]
+        sources += [(self._find(node), None, True) for node in after_each]
         bound = self._add(task, name, definition, is_mapped=mapped)
         bound.arguments = given
         self._dag.connect(Edge(source, bound, key, is_each) for source, key, is_each in sources)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dask_taskrunner.exceptions import ArgumentError
+from dask_taskrunner.graph.arguments import find
 from dask_taskrunner.graph.signatures import Shape
 from dask_taskrunner.input_lines import line_of
 
@@ -87,15 +88,22 @@ def mark_columns(
 
 def columns_of(arguments: Mapping[str, Any], shape: Shape | None) -> dict[str, Each]:
     """Return what is mapped over, by the labels that errors call it by."""
-    found: dict[str, Each] = {}
+    named: dict[str, Any] = {}
     for key, value in arguments.items():
-        if isinstance(value, Each):
-            found[key] = value
-        elif shape is not None and key == shape.var_positional:
-            parts = ((f"argument {n}", part) for n, part in enumerate(value, 1))
-            found.update((label, part) for label, part in parts if isinstance(part, Each))
+        if shape is not None and key == shape.var_positional:
+            named.update((f"argument {n}", part) for n, part in enumerate(value, 1))
         elif shape is not None and key == shape.var_keyword:
-            found.update((label, part) for label, part in value.items() if isinstance(part, Each))
+            named.update(value)
+        else:
+            named[key] = value
+    found: dict[str, Each] = {}
+    for label, value in named.items():
+        if isinstance(value, Each):
+            found[label] = value
+            continue
+        # Of a graph per element some may be deep inside of something.
+        for n, part in enumerate(find(value, Each), 1):
+            found[f"{label}, element {n}"] = part
     return found
 
 
