@@ -109,7 +109,8 @@ def pickle_call(
         flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
         spec.name, spec.definition, spec.arguments, by_value, references, constants,
         cached, spec.foreign is not None, spec.ignores_trigger, spec.initial, spec.known_as,
-        run.widths, run.promised, spec.own, spec.template, run.expands, spec.is_mapped_over,
+        run.widths, run.promised, spec.own, spec.template, run.loop_count, run.expands,
+        spec.is_mapped_over,
     )  # fmt: skip
     # As a plain tuple: the bootstrap reads it where this package is missing.
     return pickle.dumps(tuple(call), protocol=5)

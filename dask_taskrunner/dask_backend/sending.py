@@ -66,6 +66,8 @@ class Sender:
         self._computed: dict[TaskRunId, Future[Any]] = {}
         #: What other runs have cached, for those that have not ended.
         self._cached: dict[TaskRunId, Future[Any]] = {}
+        #: The iteration before, of those that run in loops: its submission and its future.
+        self._loops: dict[TaskRunId, tuple[int, Future[Any]]] = {}
         #: Submissions that could not be sent: nothing may be sent behind them.
         self._unsent: set[tuple[TaskRunId, int]] = set()
         #: States that wait to be sent with the next message.
@@ -91,6 +93,7 @@ class Sender:
     def settle(self, id: TaskRunId) -> None:
         """Let go of what only this run needed."""
         self._computed.pop(id, None)
+        self._loops.pop(id, None)
         cached = self._cached.pop(id, None)
         if cached is not None:
             cached.release()
@@ -122,6 +125,7 @@ class Sender:
     def finish(self) -> None:
         """Let go of what only unfinished runs need."""
         self._computed.clear()
+        self._loops.clear()
         cached, self._cached = self._cached, {}
         for future in cached.values():
             future.release()
@@ -212,11 +216,24 @@ class Sender:
 
     def _first_key(self, run: Submission, spec: RunSpec) -> Key | None:
         """Return the key of what a run begins with, where that does not travel with it."""
+        if run.loop_from:
+            return self._loop_key(run)
         if isinstance(spec.cached, Constant):
             return self._shared.key_for(spec.cached, run.id)
         cached = self._cached.get(run.id)
         # A cached result that is gone is no reason not to run.
         return None if cached is None or cached.status in BAD else cast(Key, cached.key)
+
+    def _loop_key(self, run: Submission) -> Key:
+        """Return the key of the iteration before, which is held until the run has ended."""
+        submission, future = self._loops.get(run.id, (0, None))
+        if submission != run.loop_from:
+            sent = self._held.get(run.id)
+            assert sent is not None, run.id
+            future = sent.future
+            self._loops[run.id] = (run.loop_from, future)
+        assert future is not None
+        return cast(Key, future.key)
 
     def _upstream_key(self, id: TaskRunId, submission: int) -> Key:
         sent = self._held.get(id)

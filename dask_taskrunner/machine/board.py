@@ -89,7 +89,7 @@ class Board:
 
     def finish(self, record: TaskRunRecord) -> None:
         """Put a run that is final into its last phase: what it read may be let go."""
-        if record.plan.settles and record.phase != "finished":
+        if (record.plan.settles or record.loop_from) and record.phase != "finished":
             self._settled.append(record.id)
         self.move(record, "finished")
         self.loosen(record)

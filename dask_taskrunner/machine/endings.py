@@ -137,7 +137,8 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug, upstream = record.plan.slug, _sources(board, record)
     if record.phase == "finished" and record.header is None:
         yield f"{slug} is finished without a state"
-    if record.future and record.phase not in ("submitted", "finished"):
+    goes_on = record.loop_from == record.submission and record.phase in ("waiting", "queued")
+    if record.future and record.phase not in ("submitted", "finished") and not goes_on:
         yield f"{slug} is {record.phase}, and its future is held"
     if record.phase == "submitted" and not record.future:
         yield f"{slug} is submitted, and its future was released"

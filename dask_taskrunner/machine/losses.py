@@ -14,6 +14,7 @@ from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import Loss, TaskRunLost, ValueLost, WorkerRemoved
+from dask_taskrunner.machine.loops import start_over
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.machine.submissions import sources_of
 
@@ -66,6 +67,8 @@ class Losses:
         if loss.kind == "killed" or record.running is not None:
             self._desk.close_attempt(record, loss.text, loss.worker)
         record.crashes += 1
+        if record.loop_from and loss.kind != "killed":
+            start_over(record)
         if record.crashes <= record.plan.max_crash_retries:
             self._send_again(record)
         else:

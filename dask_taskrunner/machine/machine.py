@@ -52,6 +52,7 @@ from dask_taskrunner.machine.events import (
 from dask_taskrunner.machine.families import Families
 from dask_taskrunner.machine.growth import Growth
 from dask_taskrunner.machine.history import HistoryEntry
+from dask_taskrunner.machine.loops import Loops
 from dask_taskrunner.machine.losses import Losses
 from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.machine.records import Running, TaskRunRecord
@@ -74,6 +75,7 @@ class Machine:
         self._losses = Losses(self._desk)
         self._growth = Growth(self._desk)
         self._families = Families(self._desk, self._growth)
+        self._loops = Loops(self._desk)
         self._stops = Stops(self._desk, self._families)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RunStarted: self._started,
@@ -237,6 +239,8 @@ class Machine:
             self._families.expand(record)
         elif header.state == "Retrying":
             self._delay(record, header)
+        elif header.state == "Looped":
+            self._loops.go_on(record, header)
         elif header.state == "Paused":
             self._pause(record, header)
         elif header.is_finished:

@@ -86,6 +86,8 @@ class TaskRunRecord:
         "last_execution",
         "left_running",
         "length",
+        "loop_count",
+        "loop_from",
         "paused_children",
         "phase",
         "plan",
@@ -111,6 +113,8 @@ class TaskRunRecord:
         #: The number of the newest send; news of older ones changes no state.
         self.submission = 0
         self.run_number = 1
+        #: Which iteration of a loop comes next, and the submission that has the last one's result.
+        self.loop_count, self.loop_from = 1, 0
         #: The first finished state, for good.
         self.header: Header | None = None
         #: The newest unfinished state that a worker answered with.
@@ -252,6 +256,8 @@ class TaskRunRecord:
             return "Running"
         if self.phase == "expanded" and self.retry_header is None:
             return "Running"
+        if self.retry_header is not None and self.retry_header.state == "Looped":
+            return "Looped"
         if self.phase in ("delayed", "paused", "expanded") and self.retry_header is not None:
             return self.retry_header.state
         return "Pending"

@@ -54,6 +54,8 @@ def submission_of(record: TaskRunRecord, records: Records) -> Submission:
         states,
         widths,
         NO_NUMBERS if record.family is None else _promised(record, records),
+        record.loop_from,
+        record.loop_count,
         plan.maps is not None,
     )
 

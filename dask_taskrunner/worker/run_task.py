@@ -21,11 +21,20 @@ from dask_taskrunner.graph.mapping import ARGUMENT, right_line, sequence_of
 from dask_taskrunner.headers import NOTHING_MORE, Header, describe, small_result, state_name
 from dask_taskrunner.run_context import context, no_entries
 from dask_taskrunner.short_texts import shorten_message
-from dask_taskrunner.states import Failed, Pending, Retrying, Running, Skipped, State, Success
+from dask_taskrunner.states import (
+    Failed,
+    Looped,
+    Pending,
+    Retrying,
+    Running,
+    Skipped,
+    State,
+    Success,
+)
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
 from dask_taskrunner.worker.arguments import Arguments, LengthChanged, Upstream
-from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, size_of
+from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
@@ -97,6 +106,8 @@ class _Execution:
         #: What people call this run, where its task names its runs.
         self.name: str | None = None
         #: Why there are no inputs.
+        #: The iteration before, which lies on this worker or came from another one.
+        self.before: Any = None
         self.unopened: TaskRunnerError | None = None
 
     def run(self, references: tuple[Any, ...]) -> Envelope:
@@ -108,7 +119,9 @@ class _Execution:
         own = references[: call.references]
         constants, own = own[: call.constants], own[call.constants :]
         cached = None
-        if call.has_cached:
+        if call.loop_count > 1:
+            own, self.before = own[:-1], own[-1]
+        elif call.has_cached:
             own, cached = own[:-1], own[-1]
         upstream = [] if call.is_foreign else self._receive(own)
         arguments = Arguments(call, upstream, constants, own if call.is_foreign else ())
@@ -176,6 +189,8 @@ class _Execution:
         call = self.call
         if call.run_number > 1:
             return Retrying(last_run_number=call.run_number - 1)
+        if call.loop_count > 1:
+            return Looped(self._loop_result(), loop_count=call.loop_count - 1)
         if isinstance(cached, list):
             large: State = open_parts(cached)
             return large
@@ -251,12 +266,17 @@ class _Execution:
             "task_name": call.name,
             "slug": call.slug,
             "map_index": call.map_index,
+            "task_loop_count": call.loop_count,
+            "task_loop_result": self._loop_result(),
         }
+
+    def _loop_result(self) -> Any:
+        return None if self.before is None else open_result(self.before).state.result
 
     def _header(self, state: State, waits_for: Header | None) -> Header:
         call = self.call
         kind, nbytes, small = "", 0, None
-        if isinstance(state, Success):
+        if isinstance(state, (Success, Looped)):
             result = state.result
             # A skip without a result has none, which is not the same as None.
             if result is not None or not isinstance(state, Skipped):
