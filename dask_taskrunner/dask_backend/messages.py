@@ -104,11 +104,12 @@ def pickle_call(
             for place, (state, name) in enumerate(zip(run.upstream, names, strict=True))
             if isinstance(state, Header)
         }
+    ignores_trigger = spec.ignores_trigger or run.ignores_trigger
     constants = 0 if run.expands else len(spec.constants)
     call = Call(
         flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
         spec.name, spec.definition, spec.arguments, by_value, references, constants,
-        cached, spec.foreign is not None, spec.ignores_trigger, spec.initial, spec.known_as,
+        cached, spec.foreign is not None, ignores_trigger, spec.initial, spec.known_as,
         run.widths, run.promised, spec.own, spec.template, run.loop_count, run.expands,
         spec.is_mapped_over,
     )  # fmt: skip

@@ -33,6 +33,8 @@ class Submission(NamedTuple):
     #: this one.
     loop_from: int = 0
     loop_count: int = 1
+    #: True where it is run whatever its trigger says.
+    ignores_trigger: bool = False
     #: True where only the trigger of a mapped task is to be asked.
     expands: bool = False
 

@@ -32,7 +32,7 @@ def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -
     if failed:
         return flow_header("Failed", f"{_names(failed, records)} failed", at)
     if unfinished:
-        return flow_header("Paused", f"{_names(unfinished, records)} did not finish", at)
+        return flow_header("Paused", _waiting(unfinished, records), at)
     if cancelled:
         return flow_header("Cancelled", f"{_names(cancelled, records)} cancelled", at)
     text = "reference tasks succeeded"
@@ -45,6 +45,17 @@ def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -
         total = sum(record.length is None for record in records.values())
         text += f"; {len(others)} of {total} task runs failed: {_names(others, records)}"
     return flow_header("Success", text, at)
+
+
+def _waiting(unfinished: list[TaskRunId], records: Mapping[TaskRunId, TaskRunRecord]) -> str:
+    """Return what a run that cannot go on by itself waits for."""
+    paused = [id for id, record in sorted(records.items()) if record.is_paused]
+    if not paused:
+        return f"{_names(unfinished, records)} did not finish"
+    slugs = ", ".join(repr(records[id].plan.slug) for id in paused[:NAMED])
+    more = ", ..." if len(paused) > NAMED else ""
+    verb = "waits" if len(paused) == 1 else "wait"
+    return f"{_names(paused, records)} {verb} for run.approve({slugs}{more})"
 
 
 def _names(ids: list[TaskRunId], records: Mapping[TaskRunId, TaskRunRecord]) -> str:

@@ -56,6 +56,7 @@ def submission_of(record: TaskRunRecord, records: Records) -> Submission:
         NO_NUMBERS if record.family is None else _promised(record, records),
         record.loop_from,
         record.loop_count,
+        record.is_approved,
         plan.maps is not None,
     )
 
