@@ -190,5 +190,5 @@ def test_another_name(finish):
     with Flow("outer") as flow:
         PREP.as_task().with_options(name="other")(path=[1])
         PREP.as_task()(path=[2], task_args={"name": "third"})
-    assert list(finish(flow))[0] == "other/give"
+    assert next(iter(finish(flow))) == "other/give"
     assert "third/give" in flow
