@@ -14,7 +14,7 @@ from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.plans import Plan
-from dask_taskrunner.machine.records import ACTIVE, OPEN, READ, Phase, TaskRunRecord, make_records
+from dask_taskrunner.machine.records import ACTIVE, READ, Phase, TaskRunRecord, make_records
 from dask_taskrunner.machine.submissions import children_of, submission_of
 from dask_taskrunner.machine.timers import Timers
 
@@ -64,7 +64,7 @@ class Board:
         old = record.phase
         record.phase = phase
         self.active += (phase in ACTIVE) - (old in ACTIVE)
-        opened = (phase in OPEN) - (old in OPEN)
+        opened = record.is_open_in(phase) - record.is_open_in(old)
         ended = (phase == "finished") - (old == "finished")
         read = (phase in READ) - (old in READ)
         if record.family is not None:
@@ -81,9 +81,6 @@ class Board:
     def _move_in_family(self, family: TaskRunRecord, ended: int, paused: int) -> None:
         family.unfinished_children -= ended
         family.paused_children += paused
-        if ended < 0 and family.phase == "finished":
-            # A value is made again: who reads the list waits for it.
-            self.move(family, "expanded")
         if family.retry_header or family.unfinished_children == family.paused_children:
             self.families.append(family)
 
@@ -113,6 +110,10 @@ class Board:
         """Return whether a waiting run can be sent."""
         if record.phase != "waiting" or record.unopened_upstream:
             return False
+        # A child's value may have to be made again.
+        lists = (self.records[record.plan.upstream[place]] for place in record.plan.lists)
+        if any(family.unfinished_children for family in lists):
+            return False
         wide = record.submission > 0 and len(record.plan.upstream) > WIDE
         return not record.unfinished_upstream or not (wide or record.submission >= OFTEN)
 
@@ -133,6 +134,9 @@ class Board:
         """Have those sent that waited for this run."""
         for reader in self._ready_behind(record):
             self.queue(reader)
+        family = record.family
+        if family is not None and not family.unfinished_children and family.phase == "finished":
+            self.queue_behind(family)
 
     def _ready_behind(self, record: TaskRunRecord) -> list[TaskRunRecord]:
         ready = []
@@ -150,9 +154,12 @@ class Board:
         """Yield the runs that stand behind one: a child's list is read behind its mapped run."""
         for id in record.downstream:
             yield self.records[id]
-        if record.family is not None:
-            for id in record.family.downstream:
-                yield self.records[id]
+        family = record.family
+        for id in family.downstream if family is not None else ():
+            # Who only waits for it stands behind none of its futures.
+            reader = self.records[id]
+            if family and any(family.id == reader.plan.upstream[n] for n in reader.plan.lists):
+                yield reader
 
     def withdraw_behind(self, record: TaskRunRecord, at: float) -> None:
         """Take back whatever was sent behind a run whose future will not bring what was hoped."""
