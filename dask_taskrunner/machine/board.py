@@ -53,7 +53,7 @@ class Board:
         #: Mapped runs of which it is to be seen whether they can be expanded, or are finished.
         self.families: list[TaskRunRecord] = []
         # A heap, for a run must go out behind its upstream runs, and those come before it.
-        self._outbox: list[tuple[int, int, int]] = []
+        self.outbox: list[tuple[int, int, int]] = []
         #: When each delayed run is due; a delayed run becomes nothing else before, but by the end.
         self.timers = Timers()
 
@@ -117,6 +117,13 @@ class Board:
         wide = record.submission > 0 and len(record.plan.upstream) > WIDE
         return not record.unfinished_upstream or not (wide or record.submission >= OFTEN)
 
+    def queue_if_ready(self, record: TaskRunRecord) -> None:
+        """Have a waiting run sent, if it waits for nothing; else what it waits for will wake it."""
+        if record.plan.maps is not None:
+            self.families.append(record)
+        elif self.is_ready(record):
+            self.queue(record)
+
     def queue(self, record: TaskRunRecord) -> None:
         """Have a run sent with the next slice, and those behind it that only waited for it."""
         stack = [record]
@@ -128,7 +135,7 @@ class Board:
     def queue_alone(self, record: TaskRunRecord) -> None:
         """Have a run sent with the next slice."""
         self.move(record, "queued")
-        heapq.heappush(self._outbox, record.plan.order)
+        heapq.heappush(self.outbox, record.plan.order)
 
     def queue_behind(self, record: TaskRunRecord) -> None:
         """Have those sent that waited for this run."""
@@ -229,23 +236,23 @@ class Board:
     @property
     def has_mail(self) -> bool:
         """True while something waits to be sent."""
-        return bool(self._outbox)
+        return bool(self.outbox)
 
     def take_slice(self, at: float) -> tuple[Submission, ...]:
         """Number and return the runs that go out next; ``at`` is in epoch seconds."""
         runs: list[Submission] = []
         size = 0
-        while self._outbox and len(runs) < SLICE_RUNS:
-            _, map_index, n = self._outbox[0]
+        while self.outbox and len(runs) < SLICE_RUNS:
+            _, map_index, n = self.outbox[0]
             record = self.records.get((n, map_index))
             # It may have been withdrawn or forgotten since, or be here twice because of that.
             if record is None or record.phase != "queued":
-                heapq.heappop(self._outbox)
+                heapq.heappop(self.outbox)
                 continue
             # One that is larger than a slice goes out alone.
             if runs and size + record.plan.nbytes > SLICE_BYTES:
                 break
-            heapq.heappop(self._outbox)
+            heapq.heappop(self.outbox)
             record.submission += 1
             if record.queued_at is None:
                 record.queued_at = at
@@ -265,15 +272,7 @@ class Board:
             if record is not None and record.phase == "delayed":
                 yield record
 
-    def will_move(self, record: TaskRunRecord) -> bool:
-        """Return whether what is queued or delayed will come out again. Costly: for tests."""
-        if record.phase == "queued":
-            return record.plan.order in self._outbox
-        if record.phase == "delayed":
-            return record.id in self.timers
-        return True
-
     def drop_plans(self) -> None:
         """Forget everything that was still to be sent."""
-        self._outbox.clear()
+        self.outbox.clear()
         self.timers.clear()

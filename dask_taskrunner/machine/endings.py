@@ -166,8 +166,15 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
     finished = all(source.phase == "finished" for source in (*upstream, *read))
     if board.has_begun and record.phase == "waiting" and finished:
         yield f"{slug} waits, and nothing will wake it"
-    if not board.will_move(record):
+    if not _will_move(board, record):
         yield f"{slug} is {record.phase}, and nothing will wake it"
+
+
+def _will_move(board: Board, record: TaskRunRecord) -> bool:
+    """Return whether what is queued or delayed will come out again."""
+    if record.phase == "queued":
+        return record.plan.order in board.outbox
+    return record.phase != "delayed" or record.id in board.timers
 
 
 def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:
