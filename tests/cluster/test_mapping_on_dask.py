@@ -1,0 +1,249 @@
+"""Mapped tasks on worker processes: what moves, in which order, and what a death costs."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from marks import eventually, is_whole
+from traffic import Traffic, moved_between_workers
+from watched import assert_nothing_left, kill, worker_pids
+
+from dask_taskrunner import DaskTaskRunner, Flow, context, task, unmapped
+
+pytestmark = pytest.mark.cluster
+
+MEGABYTE = 1_000_000
+
+
+@task
+def chunks(count, size):
+    return [np.full(size, i, dtype=np.uint8) for i in range(count)]
+
+
+@task
+def first_of(chunk):
+    return int(chunk[0])
+
+
+@task
+def total(xs):
+    return sum(xs)
+
+
+@task
+def inc(x, by=1):
+    return x + by
+
+
+# --- what moves ----------------------------------------------------------------------------------
+
+
+def test_no_payload_passes_the_client(runner, monkeypatch):
+    with Flow("far") as flow:
+        total(first_of.map(chunks(20, MEGABYTE)))
+    traffic = Traffic(monkeypatch)
+    run = runner.run(flow)
+    assert run.result() == sum(range(20))
+    assert traffic.bytes < MEGABYTE
+    assert run["chunks"].record.header.more["length"] == 20
+
+
+@pytest.mark.parametrize("reads", ["mapped", "results"])
+def test_results_of_children_stay_where_they_are(runner, monkeypatch, reads):
+    @task
+    def grow(x):
+        return np.full(MEGABYTE, x, dtype=np.uint8)
+
+    with Flow("stay") as flow:
+        grown = grow.map([1, 2, 3, 4])
+        if reads == "mapped":
+            total(first_of.map(grown))
+        else:
+            task(lambda xs: sum(int(x[0]) for x in xs))(grown)
+    traffic = Traffic(monkeypatch)
+    assert runner.run(flow).result() == 10
+    assert traffic.bytes < MEGABYTE
+
+
+def test_elements_are_taken_where_the_list_lies(runner, client):
+    @task(workers=sorted(client.nthreads())[0])
+    def here(x):
+        return os.getpid(), int(x[0])
+
+    with Flow("here") as flow:
+        made = chunks(8, MEGABYTE, task_args={"workers": sorted(client.nthreads())[0]})
+        here.map(made)
+    before = moved_between_workers(client)
+    found = runner.run(flow).result()
+    assert [x for _, x in found] == list(range(8))
+    assert moved_between_workers(client) - before < MEGABYTE
+
+
+def test_a_large_constant_is_sent_once_however_many_children_and_slices_there_are(
+    runner, monkeypatch
+):
+    constant = os.urandom(12 * MEGABYTE)
+
+    @task
+    def look(x, data):
+        return len(data) + x
+
+    with Flow("constant") as flow:
+        looked = total(look.map(list(range(1200)), unmapped(constant)))
+        total([looked], upstream_tasks=[look.map([1, 2], unmapped(constant))])
+    traffic = Traffic(monkeypatch)
+    assert runner.run(flow).result() == 1200 * len(constant) + sum(range(1200))
+    # It leaves the client, comes in at the scheduler, which is in this process as well, and leaves
+    # that for a worker. The rest is what 1,200 children cost.
+    assert 3 * len(constant) < traffic.bytes < 4 * len(constant)
+
+
+def test_two_thousand_children_go_out_in_few_messages(runner, monkeypatch):
+    sent = []
+    send = runner.client._send_to_scheduler
+
+    def counting(message):
+        if message.get("op") == "update-graph":
+            sent.append(message)
+        return send(message)
+
+    monkeypatch.setattr(runner.client, "_send_to_scheduler", counting)
+    with Flow("many") as flow:
+        numbers = task(lambda: range(2000), name="numbers")()
+        total(inc.map(numbers))
+    run = runner.run(flow)
+    assert run.result() == sum(range(2001))
+    assert len(sent) <= 10
+
+
+# --- in which order ------------------------------------------------------------------------------
+
+
+def test_mapped_chains_go_depth_first(runner, marks):
+    @task
+    def root(x):
+        marks.add("root", str(x))
+        return x
+
+    @task
+    def middle(x):
+        return x
+
+    @task
+    def leaf(x):
+        marks.add("leaf", str(x))
+        return x
+
+    with Flow("chains") as flow:
+        total(leaf.map(middle.map(root.map(task(lambda: list(range(20)), name="numbers")()))))
+    assert runner.run(flow).result() == sum(range(20))
+    assert marks.times("leaf")[0] < marks.times("root")[9]
+    # And so it goes on: at no time many roots are ahead of the leaves.
+    events = [(at, 1) for at in marks.times("root")] + [(at, -1) for at in marks.times("leaf")]
+    ahead = most = 0
+    for _, step in sorted(events):
+        ahead += step
+        most = max(most, ahead)
+    assert most < 10
+
+
+def test_a_retry_holds_back_its_own_chain_and_the_reduce_alone(runner, marks):
+    @task(max_retries=1, retry_delay=0)
+    def flaky(x):
+        if x == 3 and context.task_run_number == 1:
+            raise ValueError(x)
+        if x == 3:
+            # The second time only when all the others have come to their ends.
+            marks.wait("leaf", 5)
+        return x
+
+    @task
+    def leaf(x):
+        marks.add("leaf", str(x))
+        return x
+
+    @task
+    def reduce(xs):
+        marks.add("reduce")
+        return sum(xs)
+
+    with Flow("retry") as flow:
+        reduce(leaf.map(flaky.map(list(range(6)))))
+    run = runner.run(flow)
+    assert run.result() == 15
+    assert marks.texts("leaf")[-1] == "3"
+    assert marks.count("leaf") == 6
+    assert marks.count("reduce") == 1
+    assert [len(child.attempts) for child in run["flaky"].children] == [1, 1, 1, 2, 1, 1]
+    assert [child.record.submission for child in run["leaf"].children] == [1, 1, 1, 2, 1, 1]
+    assert run["reduce"].record.submission == 1
+
+
+# --- deaths --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mortal():
+    """A runner on a cluster of the test's own: see test_losses.py."""
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"allowed_failures": 0},
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        assert eventually(lambda: is_whole(cluster))
+        with DaskTaskRunner(client=client) as runner:
+            yield runner
+        assert_nothing_left(client)
+
+
+def test_a_worker_killed_in_the_middle_of_a_map_changes_no_result(mortal, marks):
+    constant = os.urandom(MEGABYTE)
+
+    @task(max_crash_retries=5)
+    def look(x, data):
+        marks.add("look")
+        if x == 20:
+            marks.wait("killed")
+        return int(x) + len(data)
+
+    with Flow("deaths") as flow:
+        numbers = task(lambda: np.arange(40), name="numbers")()
+        total(inc.map(look.map(numbers, unmapped(constant))))
+    run = mortal.start(flow)
+    marks.wait("look", 15)
+    pids = worker_pids(mortal.client)
+    # The one that made the list, and has it.
+    kill(pids[run["numbers"].attempts[0].worker])
+    marks.add("killed")
+    run.wait()
+    assert run.result() == sum(range(1, 41)) + 40 * len(constant)
+    assert run["look"].state.counts == {"Success": 40}
+
+
+def test_a_large_constant_survives_all_workers_that_hold_it(mortal, marks):
+    constant = os.urandom(MEGABYTE)
+
+    @task(max_crash_retries=5)
+    def look(x, data):
+        if marks.add("look") > 8:
+            marks.wait("killed")
+        return len(data)
+
+    with Flow("survives") as flow:
+        total(look.map(list(range(20)), unmapped(constant)))
+    run = mortal.start(flow)
+    marks.wait("look", 10)
+    for pid in worker_pids(mortal.client).values():
+        kill(pid)
+    marks.add("killed")
+    run.wait(60)
+    assert run.result() == 20 * len(constant)
