@@ -177,6 +177,11 @@ def element_of(values: Any, index: int) -> Any:
     return by_position[index]
 
 
+def elements_between(values: Any, start: int, stop: int) -> Any:
+    """Return a part of a sequence, by positions."""
+    return getattr(values, "iloc", values)[start:stop]
+
+
 def elements_of(name: str, label: str, value: Any) -> Any:
     """Return the elements of an argument that is mapped over, as :func:`sequence_of` does.
 

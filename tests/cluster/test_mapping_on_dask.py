@@ -6,6 +6,7 @@ import logging
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 from marks import eventually, is_whole
@@ -120,6 +121,69 @@ def test_two_thousand_children_go_out_in_few_messages(runner, monkeypatch):
     assert len(sent) <= 10
 
 
+# --- large lists ---------------------------------------------------------------------------------
+
+
+def made_of(kind, count):
+    @task
+    def made():
+        rows = [np.full(MEGABYTE, i, dtype=np.uint8) for i in range(count)]
+        return {"list": rows, "array": np.stack(rows), "Series": pd.Series(rows)}[kind]
+
+    return made
+
+
+@pytest.mark.parametrize("kind", ["list", "array", "Series"])
+def test_of_a_large_list_a_worker_gets_the_elements_that_it_needs(runner, client, kind):
+    with Flow("large") as flow:
+        total(first_of.map(made_of(kind, 60)()))
+    before = moved_between_workers(client)
+    run = runner.run(flow)
+    assert run.result() == sum(range(60))
+    workers = {child.attempts[0].worker for child in run["first_of"].children}
+    moved = moved_between_workers(client) - before
+    # Uncut, all of it would have to be where anything of it is needed.
+    assert len(workers) == 2
+    assert moved < 45 * MEGABYTE
+
+
+def test_split_above_says_from_when_on_a_list_is_cut(runner, client):
+    with Flow("whole") as flow:
+        made = made_of("list", 30)()
+        total(first_of.map(made, task_args={"split_above": float("inf")}))
+    before = moved_between_workers(client)
+    run = runner.run(flow)
+    assert run.result() == sum(range(30))
+    workers = {child.attempts[0].worker for child in run["first_of"].children}
+    assert (moved_between_workers(client) - before >= 30 * MEGABYTE) == (len(workers) == 2)
+
+
+def test_two_lists_are_cut_each_and_what_is_passed_whole_is_not(runner):
+    @task
+    def check(x, y, whole, xs):
+        return x, y, len(whole), sum(xs)
+
+    with Flow("several") as flow:
+        xs, ys = made_numbers(10), made_numbers(12)
+        children = inc.map(xs)
+        check.map(
+            xs, ys, unmapped(xs), unmapped(children),
+            task_args={"split_above": 0, "zip_shortest": True},
+        )  # fmt: skip
+        check.map(
+            inc.map(xs), ys, unmapped("ab"), unmapped(children),
+            task_args={"split_above": 0, "zip_shortest": True, "name": "second"},
+        )  # fmt: skip
+    run = runner.run(flow)
+    assert run["check"].result() == [(i, i, 10, 55) for i in range(10)]
+    assert run["second"].result() == [(i + 1, i, 2, 55) for i in range(10)]
+
+
+@task
+def made_numbers(count):
+    return list(range(count))
+
+
 # --- in which order ------------------------------------------------------------------------------
 
 
@@ -227,6 +291,25 @@ def test_a_worker_killed_in_the_middle_of_a_map_changes_no_result(mortal, marks)
     run.wait()
     assert run.result() == sum(range(1, 41)) + 40 * len(constant)
     assert run["look"].state.counts == {"Success": 40}
+
+
+def test_a_large_list_may_go_with_its_worker_after_it_was_cut(mortal, marks):
+    made = made_of("list", 30)
+
+    @task(max_crash_retries=5)
+    def look(chunk):
+        if marks.add("look") == 8:
+            marks.wait("killed")
+        return int(chunk[0])
+
+    with Flow("cut") as flow:
+        total(look.map(made()))
+    run = mortal.start(flow)
+    marks.wait("look", 8)
+    kill(worker_pids(mortal.client)[run["made"].attempts[0].worker])
+    marks.add("killed")
+    run.wait(60)
+    assert run.result() == sum(range(30))
 
 
 def test_a_large_constant_survives_all_workers_that_hold_it(mortal, marks):
