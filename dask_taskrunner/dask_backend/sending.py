@@ -84,6 +84,8 @@ class Sender:
                 self._given.append(id)
             if isinstance(spec.cached, Future):
                 self._cached[id] = spec.cached
+            for map_index, future in spec.maps.cached.items() if spec.maps else ():
+                self._cached[id[0], map_index] = future
 
     def send(self, runs: Sequence[Submission]) -> list[tuple[Submission, Loss]]:
         """Send task runs, and return those that cannot be, and why."""

@@ -30,6 +30,20 @@ class OpenFlow(Protocol):
     ) -> Any:
         """Add a use of a task."""
 
+    groups: dict[str, Any]
+
+    def new_slug(self, name: str) -> str:
+        """Return a slug that nothing has."""
+
+    def adopt(self, node: Any, defaults: Mapping[str, Any], slug: str = "") -> Any:
+        """Add a copy of a task of another flow, without its arguments."""
+
+    def connect(self, edges: Iterable[Any]) -> None:
+        """Add edges."""
+
+    def has(self, node: Any) -> Any:
+        """Return a node of the flow; raise for any other."""
+
     def add_task(self, task: Any) -> Any:
         """Add a task, or a parameter."""
 

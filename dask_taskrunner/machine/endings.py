@@ -109,7 +109,8 @@ def broken(board: Board) -> list[str]:
         if record.length is not None:
             continue
         shown[record.plan.name][record.shown] += 1
-    if {name: +counts for name, counts in board.counts.items()} != shown:
+    # Of a mapped task without children nothing is left to count.
+    if {name: +counts for name, counts in board.counts.items() if +counts} != shown:
         found.append("the counts by state disagree with the records")
     return found
 

@@ -1,38 +1,44 @@
-"""Mapped tasks on worker processes: what moves, in which order, and what a death costs."""
+"""Mapped tasks, loops, pauses and flows in flows on worker processes: what a fake cannot prove."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
+from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 from marks import eventually, is_whole
-from traffic import Traffic, moved_between_workers
-from watched import assert_nothing_left, kill, worker_pids
+from tornado.iostream import IOStream
+from watched import tasks_on
 
-from dask_taskrunner import DaskTaskRunner, Flow, context, task, unmapped
+from dask_taskrunner import (
+    DaskTaskRunner,
+    Flow,
+    Parameter,
+    apply_map,
+    case,
+    context,
+    merge,
+    signals,
+    task,
+    triggers,
+    unmapped,
+)
 
-pytestmark = pytest.mark.cluster
-
-MEGABYTE = 1_000_000
+ROWS = np.arange(50_000)
 
 
 @task
-def chunks(count, size):
-    return [np.full(size, i, dtype=np.uint8) for i in range(count)]
+def make(n):
+    return [ROWS + i for i in range(n)]
 
 
 @task
-def first_of(chunk):
-    return int(chunk[0])
-
-
-@task
-def total(xs):
-    return sum(xs)
+def double(x):
+    return x * 2
 
 
 @task
@@ -40,293 +46,220 @@ def inc(x, by=1):
     return x + by
 
 
-# --- what moves ----------------------------------------------------------------------------------
-
-
-def test_no_payload_passes_the_client(runner, monkeypatch):
-    with Flow("far") as flow:
-        total(first_of.map(chunks(20, MEGABYTE)))
-    traffic = Traffic(monkeypatch)
-    run = runner.run(flow)
-    assert run.result() == sum(range(20))
-    assert traffic.bytes < MEGABYTE
-    assert run["chunks"].record.header.more["length"] == 20
-
-
-@pytest.mark.parametrize("reads", ["mapped", "results"])
-def test_results_of_children_stay_where_they_are(runner, monkeypatch, reads):
-    @task
-    def grow(x):
-        return np.full(MEGABYTE, x, dtype=np.uint8)
-
-    with Flow("stay") as flow:
-        grown = grow.map([1, 2, 3, 4])
-        if reads == "mapped":
-            total(first_of.map(grown))
-        else:
-            task(lambda xs: sum(int(x[0]) for x in xs))(grown)
-    traffic = Traffic(monkeypatch)
-    assert runner.run(flow).result() == 10
-    assert traffic.bytes < MEGABYTE
-
-
-def test_elements_are_taken_where_the_list_lies(runner, client):
-    @task(workers=sorted(client.nthreads())[0])
-    def here(x):
-        return os.getpid(), int(x[0])
-
-    with Flow("here") as flow:
-        made = chunks(8, MEGABYTE, task_args={"workers": sorted(client.nthreads())[0]})
-        here.map(made)
-    before = moved_between_workers(client)
-    found = runner.run(flow).result()
-    assert [x for _, x in found] == list(range(8))
-    assert moved_between_workers(client) - before < MEGABYTE
-
-
-def test_a_large_constant_is_sent_once_however_many_children_and_slices_there_are(
-    runner, monkeypatch
-):
-    constant = os.urandom(12 * MEGABYTE)
-
-    @task
-    def look(x, data):
-        return len(data) + x
-
-    with Flow("constant") as flow:
-        looked = total(look.map(list(range(1200)), unmapped(constant)))
-        total([looked], upstream_tasks=[look.map([1, 2], unmapped(constant))])
-    traffic = Traffic(monkeypatch)
-    assert runner.run(flow).result() == 1200 * len(constant) + sum(range(1200))
-    # It leaves the client, comes in at the scheduler, which is in this process as well, and leaves
-    # that for a worker. The rest is what 1,200 children cost.
-    assert 3 * len(constant) < traffic.bytes < 4 * len(constant)
-
-
-def test_two_thousand_children_go_out_in_few_messages(runner, monkeypatch):
-    sent = []
-    send = runner.client._send_to_scheduler
-
-    def counting(message):
-        if message.get("op") == "update-graph":
-            sent.append(message)
-        return send(message)
-
-    monkeypatch.setattr(runner.client, "_send_to_scheduler", counting)
-    with Flow("many") as flow:
-        numbers = task(lambda: range(2000), name="numbers")()
-        total(inc.map(numbers))
-    run = runner.run(flow)
-    assert run.result() == sum(range(2001))
-    assert len(sent) <= 10
-
-
-# --- large lists ---------------------------------------------------------------------------------
-
-
-def made_of(kind, count):
-    @task
-    def made():
-        rows = [np.full(MEGABYTE, i, dtype=np.uint8) for i in range(count)]
-        return {"list": rows, "array": np.stack(rows), "Series": pd.Series(rows)}[kind]
-
-    return made
-
-
-@pytest.mark.parametrize("kind", ["list", "array", "Series"])
-def test_of_a_large_list_a_worker_gets_the_elements_that_it_needs(runner, client, kind):
-    with Flow("large") as flow:
-        total(first_of.map(made_of(kind, 60)()))
-    before = moved_between_workers(client)
-    run = runner.run(flow)
-    assert run.result() == sum(range(60))
-    workers = {child.attempts[0].worker for child in run["first_of"].children}
-    moved = moved_between_workers(client) - before
-    # Uncut, all of it would have to be where anything of it is needed.
-    assert len(workers) == 2
-    assert moved < 45 * MEGABYTE
-
-
-def test_split_above_says_from_when_on_a_list_is_cut(runner, client):
-    with Flow("whole") as flow:
-        made = made_of("list", 30)()
-        total(first_of.map(made, task_args={"split_above": float("inf")}))
-    before = moved_between_workers(client)
-    run = runner.run(flow)
-    assert run.result() == sum(range(30))
-    workers = {child.attempts[0].worker for child in run["first_of"].children}
-    assert (moved_between_workers(client) - before >= 30 * MEGABYTE) == (len(workers) == 2)
-
-
-def test_two_lists_are_cut_each_and_what_is_passed_whole_is_not(runner):
-    @task
-    def check(x, y, whole, xs):
-        return x, y, len(whole), sum(xs)
-
-    with Flow("several") as flow:
-        xs, ys = made_numbers(10), made_numbers(12)
-        children = inc.map(xs)
-        check.map(
-            xs, ys, unmapped(xs), unmapped(children),
-            task_args={"split_above": 0, "zip_shortest": True},
-        )  # fmt: skip
-        check.map(
-            inc.map(xs), ys, unmapped("ab"), unmapped(children),
-            task_args={"split_above": 0, "zip_shortest": True, "name": "second"},
-        )  # fmt: skip
-    run = runner.run(flow)
-    assert run["check"].result() == [(i, i, 10, 55) for i in range(10)]
-    assert run["second"].result() == [(i + 1, i, 2, 55) for i in range(10)]
+@task
+def total(xs):
+    return int(sum(x.sum() for x in xs))
 
 
 @task
-def made_numbers(count):
-    return list(range(count))
+def count(xs):
+    return len(xs)
 
 
-# --- in which order ------------------------------------------------------------------------------
+class Received:
+    """Counts the bytes that come into this process, which is the client's and the scheduler's."""
+
+    def __init__(self):
+        self.bytes = 0
+        self._read = IOStream.read_from_fd
+
+    def __enter__(self):
+        def reading(stream, buffer):
+            n = self._read(stream, buffer)
+            self.bytes += n or 0
+            return n
+
+        IOStream.read_from_fd = reading
+        return self
+
+    def __exit__(self, *_):
+        IOStream.read_from_fd = self._read
 
 
-def test_mapped_chains_go_depth_first(runner, marks):
+def test_the_data_of_a_map_stays_on_the_workers(client):
+    with Flow("data") as flow:
+        total(double.map(double.map(make(40))))
+    with DaskTaskRunner(client=client) as runner:
+        expected = runner.run(flow).result()
+        with Received() as counter:
+            run = runner.run(flow)
+        assert run.result() == expected == sum(4 * int((ROWS + i).sum()) for i in range(40))
+        # 40 arrays of 400 kB, each of them made three times.
+        assert counter.bytes < 2_000_000
+    assert eventually(lambda: not tasks_on(client), 5)
+
+
+def test_a_shared_constant_is_sent_once_however_many_slices_there_are(runner, client):
+    constant = os.urandom(400_000)
+
     @task
-    def root(x):
-        marks.add("root", str(x))
-        return x
+    def size(i, data):
+        return len(data)
 
-    @task
-    def middle(x):
-        return x
+    with Flow("constant") as flow:
+        count(size.map(range(1200), unmapped(constant)))
+    run = runner.run(flow)
+    assert run.result() == 1200
+    sent = run._driver.channel._sender._shared._sent.values()
+    assert [one.sends for one in sent] == [1, 1]
 
+
+def test_chains_go_depth_first(runner, marks):
     @task
-    def leaf(x):
-        marks.add("leaf", str(x))
-        return x
+    def stage(i, n):
+        marks.add(f"stage{n}", str(i))
+        return i
 
     with Flow("chains") as flow:
-        total(leaf.map(middle.map(root.map(task(lambda: list(range(20)), name="numbers")()))))
-    assert runner.run(flow).result() == sum(range(20))
-    assert marks.times("leaf")[0] < marks.times("root")[9]
-    # And so it goes on: at no time many roots are ahead of the leaves.
-    events = [(at, 1) for at in marks.times("root")] + [(at, -1) for at in marks.times("leaf")]
-    ahead = most = 0
-    for _, step in sorted(events):
-        ahead += step
-        most = max(most, ahead)
-    assert most < 10
+        first = stage.map(list(range(20)), unmapped(1))
+        second = stage.map(first, unmapped(2))
+        count(stage.map(second, unmapped(3)))
+    assert runner.run(flow).result() == 20
+    tenth_root = sorted(marks.times("stage1"))[9]
+    assert min(marks.times("stage3")) < tenth_root
 
 
-def test_a_retry_holds_back_its_own_chain_and_the_reduce_alone(runner, marks):
-    @task(max_retries=1, retry_delay=0)
-    def flaky(x):
-        if x == 3 and context.task_run_number == 1:
-            raise ValueError(x)
-        if x == 3:
-            # The second time only when all the others have come to their ends.
-            marks.wait("leaf", 5)
-        return x
+def test_one_childs_retry_holds_back_its_own_chain_only(runner, marks):
+    @task(max_retries=1, retry_delay=1.0)
+    def flaky(i):
+        if i == 3 and context.task_run_number == 1:
+            raise ValueError(i)
+        return i
 
     @task
-    def leaf(x):
-        marks.add("leaf", str(x))
-        return x
-
-    @task
-    def reduce(xs):
-        marks.add("reduce")
-        return sum(xs)
+    def after(i):
+        marks.add("after", str(i))
+        return i
 
     with Flow("retry") as flow:
-        reduce(leaf.map(flaky.map(list(range(6)))))
+        count(after.map(flaky.map(inc.map(list(range(6)), by=unmapped(0)))))
     run = runner.run(flow)
-    assert run.result() == 15
-    assert marks.texts("leaf")[-1] == "3"
-    assert marks.count("leaf") == 6
-    assert marks.count("reduce") == 1
-    assert [len(child.attempts) for child in run["flaky"].children] == [1, 1, 1, 2, 1, 1]
-    assert [child.record.submission for child in run["leaf"].children] == [1, 1, 1, 2, 1, 1]
-    assert run["reduce"].record.submission == 1
+    assert run.result() == 6
+    assert len(run["flaky[3]"].attempts) == 2
+    times = dict(zip(marks.texts("after"), marks.times("after"), strict=True))
+    assert max(t for i, t in times.items() if i != "3") < times["3"] - 0.5
+    assert run["count"].record.submission == 1
 
 
-# --- deaths --------------------------------------------------------------------------------------
+def test_two_thousand_children_go_out_in_few_messages(runner, client, monkeypatch):
+    calls = []
+    whole = client.map
+    monkeypatch.setattr(client, "map", lambda *a, **k: calls.append(len(a[1])) or whole(*a, **k))
+    with Flow("many") as flow:
+        count(inc.map(range(2000)))
+    assert runner.run(flow).result() == 2000
+    assert len(calls) < 12
+    assert sum(calls) == 2001
 
 
 @pytest.fixture
-def mortal():
-    """A runner on a cluster of the test's own: see test_losses.py."""
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"allowed_failures": 0},
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+def own_cluster():
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=":0",
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs={"allowed_failures": 0},
+    ) as cluster:
         assert eventually(lambda: is_whole(cluster))
-        with DaskTaskRunner(client=client) as runner:
-            yield runner
-        assert_nothing_left(client)
+        yield cluster
 
 
-def test_a_worker_killed_in_the_middle_of_a_map_changes_no_result(mortal, marks):
-    constant = os.urandom(MEGABYTE)
+def test_a_map_survives_the_death_of_the_worker_that_holds_its_list(own_cluster, marks):
+    @task
+    def slow(x):
+        import time
 
-    @task(max_crash_retries=5)
-    def look(x, data):
-        marks.add("look")
-        if x == 20:
-            marks.wait("killed")
-        return int(x) + len(data)
+        marks.add("began")
+        time.sleep(0.1)
+        return x * 2
 
-    with Flow("deaths") as flow:
-        numbers = task(lambda: np.arange(40), name="numbers")()
-        total(inc.map(look.map(numbers, unmapped(constant))))
-    run = mortal.start(flow)
-    marks.wait("look", 15)
-    pids = worker_pids(mortal.client)
-    # The one that made the list, and has it.
-    kill(pids[run["numbers"].attempts[0].worker])
-    marks.add("killed")
-    run.wait()
-    assert run.result() == sum(range(1, 41)) + 40 * len(constant)
-    assert run["look"].state.counts == {"Success": 40}
-
-
-def test_a_large_list_may_go_with_its_worker_after_it_was_cut(mortal, marks):
-    made = made_of("list", 30)
-
-    @task(max_crash_retries=5)
-    def look(chunk):
-        if marks.add("look") == 8:
-            marks.wait("killed")
-        return int(chunk[0])
-
-    with Flow("cut") as flow:
-        total(look.map(made()))
-    run = mortal.start(flow)
-    marks.wait("look", 8)
-    kill(worker_pids(mortal.client)[run["made"].attempts[0].worker])
-    marks.add("killed")
-    run.wait(60)
-    assert run.result() == sum(range(30))
+    with Flow("killed") as flow:
+        total(slow.map(make(12)))
+    with (
+        Client(own_cluster, set_as_default=False) as client,
+        DaskTaskRunner(client=client) as runner,
+    ):
+        run = runner.start(flow)
+        marks.wait("began", 4)
+        holder = run["make"].attempts[0].worker
+        os.kill(client.run(os.getpid)[holder], signal.SIGKILL)
+        assert run.wait(60).state.is_successful()
+        assert run.result() == sum(2 * int((ROWS + i).sum()) for i in range(12))
 
 
-def test_a_large_constant_survives_all_workers_that_hold_it(mortal, marks):
-    constant = os.urandom(MEGABYTE)
+def test_a_loop_survives_the_death_of_the_worker_that_holds_its_result(own_cluster, marks):
+    @task(max_retries=1, retry_delay=0.1)
+    def collect(until):
+        marks.add("iteration", str(context.task_loop_count))
+        so_far = context.task_loop_result
+        so_far = ROWS if so_far is None else so_far + 1
+        if context.task_loop_count == 3 and marks.count("iteration") == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if context.task_loop_count < until:
+            raise signals.LOOP(result=so_far)
+        return so_far
 
-    @task(max_crash_retries=5)
-    def look(x, data):
-        if marks.add("look") > 8:
-            marks.wait("killed")
-        return len(data)
+    with Flow("loop") as flow:
+        total([collect(5)])
+    with (
+        Client(own_cluster, set_as_default=False) as client,
+        DaskTaskRunner(client=client) as runner,
+    ):
+        run = runner.run(flow)
+        assert run.result() == int((ROWS + 4).sum())
+    # Those that Dask executed again are told of.
+    assert len(run["collect"].attempts) > 5
 
-    with Flow("survives") as flow:
-        total(look.map(list(range(20)), unmapped(constant)))
-    run = mortal.start(flow)
-    marks.wait("look", 10)
-    for pid in worker_pids(mortal.client).values():
-        kill(pid)
-    marks.add("killed")
-    run.wait(60)
-    assert run.result() == 20 * len(constant)
+
+def test_a_paused_run_goes_on_with_what_it_had(runner, client):
+    @task(trigger=triggers.manual_only)
+    def deploy(rows, constant):
+        return int(rows[0].sum()) + len(constant)
+
+    with Flow("pause") as flow:
+        inc(deploy(make(1), os.urandom(300_000)))
+    run = runner.run(flow, progress=False)
+    assert str(run.state.message) == "deploy waits for run.approve('deploy')"
+    assert run.approve("deploy").result() == int(ROWS.sum()) + 300_001
+    other = runner.start(flow).wait(20)
+    other.reject()
+    assert other.wait(20).state.is_successful()
+
+
+def test_flows_in_flows_and_branches_hold_no_worker():
+    with Flow("inner") as inner:
+        total(double.map(make(Parameter("n"))))
+    with Flow("middle") as middle:
+        inc(inner.as_task()(n=Parameter("n")))
+    with Flow("outer") as flow:
+        done = inc(middle.as_task()(n=2))
+        with case(done > 0, True):
+            large = inc(done)
+        with case(done > 0, False):
+            small = inc(done, by=100)
+        merge(large, small)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+    ) as one, DaskTaskRunner(cluster=one) as runner:  # fmt: skip
+        run = runner.run(flow)
+        assert run.result() == run["middle/inner"].result() + 3
+
+
+def test_a_graph_per_element_on_workers(runner):
+    with Flow("each") as flow:
+        count(apply_map(lambda x: inc(double(x)), inc.map(range(30))))
+    assert runner.run(flow).result() == 30
+
+
+def test_children_take_over_what_earlier_ones_made(runner, client, marks):
+    @task(cache_for=timedelta(hours=1))
+    def made(x):
+        marks.add("made")
+        return ROWS + x
+
+    with Flow("cached") as flow:
+        total(made.map([1, 2, 3]))
+    first = runner.run(flow).result()
+    assert runner.run(flow).result() == first
+    assert marks.count("made") == 3
