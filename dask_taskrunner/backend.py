@@ -154,6 +154,9 @@ class RunSpec(NamedTuple):
         many children; else -1.
     is_mapped_over : bool
         True where its result is to be something of which others take elements.
+    splits : mapping
+        Position of an upstream run of which each child reads an element and no more -> from how
+        many bytes on it is cut, so that no child has the whole moved.
     """
 
     name: str
@@ -178,6 +181,7 @@ class RunSpec(NamedTuple):
     own: bytes = b""
     template: int = -1
     is_mapped_over: bool = False
+    splits: Mapping[int, float] = {}
 
 
 def spec_of(specs: Mapping[TaskRunId, RunSpec], id: TaskRunId) -> RunSpec | None:

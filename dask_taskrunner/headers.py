@@ -90,8 +90,8 @@ class Header(NamedTuple):
         What only some states have: ``delay``, ``scheduled_time``, ``inputs``, ``traceback``,
         ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``, ``cached_until``;
         ``name``, where the task has its runs named; ``length`` or ``no_length``, where the result
-        is mapped over; of a mapped run ``expands``, ``children`` and ``counts``;
-        ``loop_count``.
+        is mapped over, and ``offset``, where only a piece of it is at hand; of a mapped run
+        ``expands``, ``children`` and ``counts``; ``loop_count``.
     """
 
     n: int

@@ -52,6 +52,8 @@ class Wiring(NamedTuple):
         Per child: the elements of what is known, with placeholders.
     own_sources : sequence of tuple of int
         Per child: the positions of tasks among these elements.
+    whole : frozenset of int
+        Positions of what is passed whole to each.
     """
 
     wires: tuple[Wire, ...]
@@ -61,6 +63,7 @@ class Wiring(NamedTuple):
     lengths: Mapping[str, int] = {}
     own: Sequence[dict[int, Any]] = ()
     own_sources: Sequence[tuple[int, ...]] = ()
+    whole: frozenset[int] = frozenset()
 
     @property
     def sources(self) -> list[int]:
@@ -182,7 +185,7 @@ class Layout(NamedTuple):
         wiring = Wiring(tuple(all_wires), arguments, frozenset(), wires, lengths, own, own_sources)
         own_places = enumerate(wiring.sources[len(all_wires) :], len(all_wires))
         lists |= {place for place, source in own_places if self.tasks[source].is_mapped}
-        return wiring._replace(lists=frozenset(lists))
+        return wiring._replace(lists=frozenset(lists), whole=frozenset(whole))
 
     def _own(
         self, columns: list[Any], count: int, first: int

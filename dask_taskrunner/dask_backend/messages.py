@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias, cast
 
 # Alias says "the value of that key" inside a message, also for keys of the same message. The
 # public ways are a Future, which a message's own keys do not have yet, and legacy tuples, which
 # Dask converts slowly. tests/cluster/test_private_names.py fails when it changes.
 from dask._task_spec import Alias
+from dask.base import annotate
 
 from dask_taskrunner.backend import RunSpec, spec_of
 from dask_taskrunner.headers import Header, TaskRunId, child_slug
@@ -47,6 +49,20 @@ def priority_of(keys: list[Key], priorities: list[float]) -> Any:
     if len(set(priorities)) == 1:
         return priorities[0]
     return dict(zip(keys, priorities, strict=True)).get
+
+
+def preferring(workers: Mapping[Key, list[str]]) -> AbstractContextManager[None]:
+    """Send something of which each key has workers of its own to prefer; empty for none.
+
+    Dask calls what is callable in an annotation with the key, on the scheduler; see
+    :func:`priority_of`. What it may not run on it does not say: a worker may go.
+    """
+    if not any(workers.values()):
+        return nullcontext()
+    return cast(
+        AbstractContextManager[None],
+        annotate(workers=dict(workers).get, allow_other_workers=True),
+    )
 
 
 def columns(references: list[list[Alias]]) -> list[list[Any]]:

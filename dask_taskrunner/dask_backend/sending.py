@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from dask._task_spec import Alias
@@ -17,15 +17,18 @@ from dask_taskrunner.dask_backend.messages import (
     columns,
     key_name,
     pickle_call,
+    preferring,
     priority_of,
     resources_of,
     segments,
 )
+from dask_taskrunner.dask_backend.pieces import Pieces
 from dask_taskrunner.dask_backend.shared import SharedFutures, unwarned
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.packing import pickle_whole
+from dask_taskrunner.worker.bootstrap import Bootstraps
 
 
 class Sender:
@@ -41,8 +44,8 @@ class Sender:
         Its task runs, of which there may be more later.
     held : HeldFutures
         Where the futures go.
-    run_task : callable
-        The function in the graph.
+    bootstraps : Bootstraps
+        The functions in the graph.
     """
 
     def __init__(
@@ -51,13 +54,14 @@ class Sender:
         spec: FlowSpec,
         specs: dict[TaskRunId, RunSpec],
         held: HeldFutures,
-        run_task: Callable[..., Any],
+        bootstraps: Bootstraps,
     ) -> None:
         self._client = client
         self._spec = spec
         self._specs = specs
         self._held = held
-        self._run_task = run_task
+        self._run_task = bootstraps.run_task
+        self._pieces = Pieces(client, spec.run, held, bootstraps.cut_piece)
         self._names: dict[TaskRunId, str] = {}
         # No method of this object: what nobody holds any more must go at once.
         wrap = functools.partial(_wrap, spec.run, client.id, pickle_whole(dict(spec.context)))
@@ -116,7 +120,11 @@ class Sender:
 
     def users_of_bad(self) -> dict[TaskRunId, Future[Any]]:
         """Return the runs behind shared things that will bring nothing, and these."""
-        return self._shared.users_of_bad()
+        return {**self._shared.users_of_bad(), **dict(self._pieces.users_of_bad())}
+
+    def release(self, ids: Sequence[TaskRunId]) -> None:
+        """Let go of what was made of futures that are let go."""
+        self._pieces.release(ids)
 
     def forget(self, id: TaskRunId) -> None:
         """Forget a run of which nobody will speak again."""
@@ -131,6 +139,7 @@ class Sender:
         cached, self._cached = self._cached, {}
         for future in cached.values():
             future.release()
+        self._pieces.release_all()
         self._shared.release_all()
 
     def _send_given(self, id: TaskRunId) -> None:
@@ -143,8 +152,10 @@ class Sender:
     def _send(self, runs: list[tuple[Submission, RunSpec]]) -> list[tuple[Submission, Loss]]:
         calls, rows, keys, sent, unsent = [], [], [], [], []
         known: dict[Key, Alias] = {}
+        preferred: dict[Key, list[str]] = {}
         for run, spec in runs:
-            row = self._references(run, spec)
+            place = self._pieces.place(run, spec)
+            row = self._references(run, spec, place.keys)
             if isinstance(row, Loss):
                 unsent.append((run, row))
                 self._unsent.add((run.id, run.submission))
@@ -160,9 +171,11 @@ class Sender:
             # What many stand behind is one object in a message.
             rows.append([known.get(key) or known.setdefault(key, Alias(key)) for key in row])
             keys.append(self._key(run.id, run.submission))
+            preferred[keys[-1]] = [] if place.worker is None else [place.worker]
             sent.append((run, spec))
         if sent:
-            self._map(sent, keys, calls, rows)
+            with unwarned(), preferring(preferred):
+                self._map(sent, keys, calls, rows)
         return unsent
 
     def _map(
@@ -173,17 +186,16 @@ class Sender:
         rows: list[list[Alias]],
     ) -> None:
         first, spec = runs[0]
-        with unwarned():
-            futures = self._client.map(
-                self._run_task,
-                calls,
-                *columns(rows),
-                key=keys,
-                pure=False,
-                priority=priority_of(keys, [spec.priority for _, spec in runs]),
-                resources=resources_of(spec, first),
-                workers=list(spec.workers) if spec.workers else None,
-            )
+        futures = self._client.map(
+            self._run_task,
+            calls,
+            *columns(rows),
+            key=keys,
+            pure=False,
+            priority=priority_of(keys, [spec.priority for _, spec in runs]),
+            resources=resources_of(spec, first),
+            workers=list(spec.workers) if spec.workers else None,
+        )
         for (run, spec), future in zip(runs, futures, strict=True):
             behind = self._computed.get(run.id, spec.foreign)
             cached = self._cached.get(run.id)
@@ -198,7 +210,9 @@ class Sender:
             name = self._names[of] = key_name(self._spec.run, of, self._specs[of].name)
         return (name, id[1], submission)
 
-    def _references(self, run: Submission, spec: RunSpec) -> list[Key] | Loss:
+    def _references(
+        self, run: Submission, spec: RunSpec, pieces: Mapping[TaskRunId, Key]
+    ) -> list[Key] | Loss:
         """Return what a run stands behind, or why that is not to be had."""
         try:
             needed = (spec.code,) if run.expands else (spec.code, *spec.constants)
@@ -213,7 +227,7 @@ class Sender:
         for id, submission in sent if self._unsent else ():
             if (id, submission) in self._unsent:
                 return Loss("upstream", "what is upstream could not be sent", culprit=id)
-        row += [self._upstream_key(id, submission) for id, submission in sent]
+        row += [pieces.get(id) or self._upstream_key(id, submission) for id, submission in sent]
         return row
 
     def _first_key(self, run: Submission, spec: RunSpec) -> Key | None:

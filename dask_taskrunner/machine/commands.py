@@ -37,6 +37,8 @@ class Submission(NamedTuple):
     ignores_trigger: bool = False
     #: True where only the trigger of a mapped task is to be asked.
     expands: bool = False
+    #: Position of an upstream run of which an element is taken -> the bytes of all of them.
+    sizes: Mapping[int, int] = NO_NUMBERS
 
 
 class SubmitMany(NamedTuple):

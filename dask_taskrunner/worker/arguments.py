@@ -133,13 +133,16 @@ class Arguments(NamedTuple):
         values, promised = self._result_of(source), self.call.promised[position]
         if isinstance(values, MissingResult):
             return values
-        if len(values) != promised:
+        more = source.header.more
+        # Of a large one it is only a piece.
+        length = more["length"] if "offset" in more else len(values)
+        if length != promised:
             # It was made again after its worker had died, and came to something else.
             raise LengthChanged(
                 f"{source.slug} had {promised} elements when {self.call.slug} was mapped over it, "
-                f"and was made again with {len(values)}"
+                f"and was made again with {length}"
             )
-        return element_of(values, self.call.map_index)
+        return element_of(values, self.call.map_index - more.get("offset", 0))
 
 
 def _summed(children: list[Received]) -> Mapped:

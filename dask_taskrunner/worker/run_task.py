@@ -129,6 +129,8 @@ class _Execution:
             (r.header for r in arguments.received() if not r.state.is_finished()), None
         )
         state = self._run_pipeline(arguments, cached, waits_for is None)
+        if call.is_mapped_over and isinstance(state, Success):
+            state = self._with_elements(state)
         header = self._header(state, waits_for)
         OUTBOX.send(
             self.worker,
@@ -166,12 +168,7 @@ class _Execution:
             initial = self._initial(cached)
             context = self._context(arguments)
         except Exception as error:  # noqa: BLE001 (the user's modules and classes are unpickled)
-            text = f"{type(error).__name__}: {error}"
-            return Failed(
-                message=f"{text} (when {call.slug} was unpickled on worker {self.worker.address})",
-                exception=error,
-                traceback=user_traceback(error),
-            )
+            return self._failed(error, "was unpickled")
         if self.unopened is not None or call.expands:
             # There are no inputs to name the run by, and the body's error is the one to tell.
             task.task_run_name = None
@@ -183,6 +180,26 @@ class _Execution:
             ignore_trigger=call.ignores_trigger,
             context=context,
         )
+
+    def _failed(self, error: Exception, what: str) -> Failed:
+        """Return the state for what failed before or after the pipeline."""
+        text = f"{type(error).__name__}: {error}"
+        return Failed(
+            message=f"{text} (when {self.call.slug} {what} on worker {self.worker.address})",
+            exception=error,
+            traceback=user_traceback(error),
+        )
+
+    def _with_elements(self, state: Success) -> State:
+        """Return a state with a result of which others can take elements, wherever it is from.
+
+        A signal or a state handler may have brought what can be read only once.
+        """
+        try:
+            elements = _elements(state.result)
+        except Exception as error:  # noqa: BLE001 (the user's own iterator)
+            return self._failed(error, "was made a list")
+        return state if elements is state.result else state.copy_with(result=elements)
 
     def _initial(self, cached: Any) -> State:
         """Return the state that this execution begins with."""
@@ -329,12 +346,11 @@ def _gathered(received: list[Received], widths: Mapping[int, int]) -> list[Upstr
 
 def _as_sequence(body: Any) -> Any:
     """Return a body whose result others can take elements of, if it is anything like that."""
+    return lambda inputs: _elements(body(inputs))
 
-    def call(inputs: Mapping[str, Any]) -> Any:
-        value = body(inputs)
-        return value if right_line(ARGUMENT, value) else sequence_of(value)
 
-    return call
+def _elements(value: Any) -> Any:
+    return value if right_line(ARGUMENT, value) else sequence_of(value)
 
 
 def _measure(value: Any) -> dict[str, Any]:
