@@ -10,7 +10,7 @@ from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
 from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.machine.plans import Plan
-from dask_taskrunner.machine.records import ACTIVE, OPEN, READ, TaskRunRecord
+from dask_taskrunner.machine.records import ACTIVE, READ, TaskRunRecord
 from dask_taskrunner.machine.submissions import children_of, expanded_by_index, sources_of
 from dask_taskrunner.states import Cancelled, Failed
 
@@ -134,7 +134,7 @@ def _broken_counters(board: Board, record: TaskRunRecord) -> Iterator[str]:
         record.failed_readers,
     )
     if counted != (
-        sum(source.phase not in OPEN for source in upstream),
+        sum(not source.is_open_in(source.phase) for source in upstream),
         sum(source.phase != "finished" for source in upstream),
         sum(reader.phase not in READ for reader in readers),
         sum(reader.header is not None and holds_inputs(reader.header) for reader in readers)
@@ -160,13 +160,21 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
         for source in read:
             if source.id in apart:
                 continue
-            if source.phase not in OPEN or source.is_gone:
+            if not source.is_open_in(source.phase) or source.is_gone:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
-    finished = all(source.phase == "finished" for source in upstream)
+    read = sources_of(record, board.records) if record.plan.lists else upstream
+    finished = all(source.phase == "finished" for source in (*upstream, *read))
     if board.has_begun and record.phase == "waiting" and finished:
         yield f"{slug} waits, and nothing will wake it"
-    if not board.will_move(record):
+    if not _will_move(board, record):
         yield f"{slug} is {record.phase}, and nothing will wake it"
+
+
+def _will_move(board: Board, record: TaskRunRecord) -> bool:
+    """Return whether what is queued or delayed will come out again."""
+    if record.phase == "queued":
+        return record.plan.order in board.outbox
+    return record.phase != "delayed" or record.id in board.timers
 
 
 def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:

@@ -20,7 +20,7 @@ from dask_taskrunner.machine.events import (
     RunsAdded,
 )
 from dask_taskrunner.machine.plans import PlannedRun
-from dask_taskrunner.machine.records import OPEN, TaskRunRecord
+from dask_taskrunner.machine.records import TaskRunRecord
 
 
 class Growth:
@@ -76,7 +76,7 @@ class Growth:
             source = board.records[id]
             source.add_reader(run.id)
             source.unfinished_readers += 1
-            record.unopened_upstream += source.phase not in OPEN
+            record.unopened_upstream += not source.is_open_in(source.phase)
             record.unfinished_upstream += source.phase != "finished"
         board.records[run.id] = record
         board.counts[run.name]["Pending"] += 1

@@ -31,8 +31,7 @@ class Loops:
         board.move(record, "waiting")
         board.show(record, before, time, header)
         # An upstream value may have been lost meanwhile: then it goes out behind that one.
-        if board.is_ready(record):
-            board.queue(record)
+        board.queue_if_ready(record)
 
 
 def start_over(record: TaskRunRecord) -> None:

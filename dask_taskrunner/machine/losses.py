@@ -100,8 +100,7 @@ class Losses:
 
     def _send_again(self, record: TaskRunRecord) -> None:
         self._board.withdraw(record, self._desk.time)
-        if self._board.is_ready(record):
-            self._board.queue(record)
+        self._board.queue_if_ready(record)
 
     def _give_up(
         self,
@@ -201,8 +200,7 @@ class Losses:
             board.move(record, "waiting")
         # Only now it is known which of them wait for others.
         for record in found:
-            if board.is_ready(record):
-                board.queue(record)
+            board.queue_if_ready(record)
 
     def found_unfinished(self, record: TaskRunRecord, culprit: TaskRunId) -> None:
         """A run ended without running anything, because an upstream run had not finished."""

@@ -27,8 +27,7 @@ class Pauses:
             self._board.show(record, before, self._desk.time, pending)
             self._desk.call_handlers(record, waited, pending)
             # An upstream value may have been lost meanwhile: then it goes out behind that one.
-            if self._board.is_ready(record):
-                self._board.queue(record)
+            self._board.queue_if_ready(record)
 
     def rejected(self, event: Rejected) -> None:
         """Skip what paused."""

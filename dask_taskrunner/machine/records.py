@@ -176,6 +176,13 @@ class TaskRunRecord:
             and not self.header.stands_alone
         )
 
+    def is_open_in(self, phase: Phase) -> bool:
+        """Return whether a downstream run may stand behind this one in a phase.
+
+        Behind a mapped run only when it has ended: what is sent of it has no result.
+        """
+        return phase in OPEN if self.plan.maps is None else phase == "finished"
+
     @property
     def is_read(self) -> bool:
         """True while a run that reads this one has not finished."""
