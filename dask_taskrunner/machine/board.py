@@ -14,7 +14,14 @@ from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.plans import Plan
-from dask_taskrunner.machine.records import ACTIVE, OPEN, READ, Phase, TaskRunRecord, make_records
+from dask_taskrunner.machine.records import (
+    ACTIVE,
+    READ,
+    Phase,
+    TaskRunRecord,
+    make_records,
+    read_by,
+)
 from dask_taskrunner.machine.submissions import children_of, submission_of
 from dask_taskrunner.machine.timers import Timers
 
@@ -64,7 +71,8 @@ class Board:
         old = record.phase
         record.phase = phase
         self.active += (phase in ACTIVE) - (old in ACTIVE)
-        opened = (phase in OPEN) - (old in OPEN)
+        open_phases = record.open_phases
+        opened = (phase in open_phases) - (old in open_phases)
         ended = (phase == "finished") - (old == "finished")
         read = (phase in READ) - (old in READ)
         if record.family is not None:
@@ -75,8 +83,8 @@ class Board:
                 reader.unopened_upstream -= opened
                 reader.unfinished_upstream -= ended
         if read:
-            for id in record.plan.upstream:
-                self.records[id].unfinished_readers -= read
+            for source in read_by(record.plan, self.records):
+                source.unfinished_readers -= read
 
     def _move_in_family(self, family: TaskRunRecord, ended: int, paused: int) -> None:
         family.unfinished_children -= ended
@@ -116,6 +124,13 @@ class Board:
         wide = record.submission > 0 and len(record.plan.upstream) > WIDE
         return not record.unfinished_upstream or not (wide or record.submission >= OFTEN)
 
+    def wake(self, record: TaskRunRecord) -> None:
+        """Have a waiting run go on, if what it waits for is there."""
+        if record.plan.maps is not None:
+            self.families.append(record)
+        elif self.is_ready(record):
+            self.queue(record)
+
     def queue(self, record: TaskRunRecord) -> None:
         """Have a run sent with the next slice, and those behind it that only waited for it."""
         stack = [record]
@@ -136,8 +151,7 @@ class Board:
 
     def _ready_behind(self, record: TaskRunRecord) -> list[TaskRunRecord]:
         ready = []
-        for id in record.downstream:
-            reader = self.records[id]
+        for reader in self.readers(record):
             if reader.phase != "waiting":
                 continue
             if reader.plan.maps is not None:
@@ -150,9 +164,15 @@ class Board:
         """Yield the runs that stand behind one: a child's list is read behind its mapped run."""
         for id in record.downstream:
             yield self.records[id]
-        if record.family is not None:
-            for id in record.family.downstream:
-                yield self.records[id]
+        family = record.family
+        # Before, nobody can read it; and there may be very many who will.
+        if family is None or family.phase != "finished":
+            return
+        for id in family.downstream:
+            reader = self.records[id]
+            # To be expanded a run reads no value, and for a state alone nobody does.
+            if reader.plan.maps is None and family in read_by(reader.plan, self.records):
+                yield reader
 
     def withdraw_behind(self, record: TaskRunRecord, at: float) -> None:
         """Take back whatever was sent behind a run whose future will not bring what was hoped."""

@@ -97,8 +97,7 @@ class Losses:
 
     def _send_again(self, record: TaskRunRecord) -> None:
         self._board.withdraw(record, self._desk.time)
-        if self._board.is_ready(record):
-            self._board.queue(record)
+        self._board.wake(record)
 
     def _give_up(
         self,
@@ -198,8 +197,7 @@ class Losses:
             board.move(record, "waiting")
         # Only now it is known which of them wait for others.
         for record in found:
-            if board.is_ready(record):
-                board.queue(record)
+            board.wake(record)
 
     def found_unfinished(self, record: TaskRunRecord, culprit: TaskRunId) -> None:
         """A run ended without running anything, because an upstream run had not finished."""
@@ -210,8 +208,8 @@ class Losses:
         if source is not None:
             # If the record calls that run finished, its future brought another value this time.
             self.lose_value(source, f"{record.plan.slug} found it unfinished")
-        if board.is_ready(record) and not record.unfinished_upstream:
-            board.queue(record)
+        if not record.unfinished_upstream:
+            board.wake(record)
 
     def made_again(self, record: TaskRunRecord, header: Header) -> None:
         """Take in what came of making a lost value again."""

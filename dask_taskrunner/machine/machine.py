@@ -281,8 +281,7 @@ class Machine:
         self._board.show(record, before, self._desk.time, pending)
         self._desk.call_handlers(record, waited, pending)
         # An upstream value may have been lost meanwhile: then it goes out behind that one.
-        if self._board.is_ready(record):
-            self._board.queue(record)
+        self._board.wake(record)
 
     def _pause(self, record: TaskRunRecord, header: Header) -> None:
         before = record.shown
