@@ -1,4 +1,4 @@
-"""``python -m benchmarks overhead|memory|retry|imports|futures``."""
+"""``python -m benchmarks overhead|memory|retry|imports|futures|map``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import futures, imports, memory, overhead, retry
+from benchmarks import futures, imports, maps, memory, overhead, retry
 from benchmarks.measuring import machine, print_table
 
 _json = click.option("--json", "path", type=click.Path(path_type=Path), help="Also write here.")
@@ -49,6 +49,14 @@ def memory_command(path: Path | None) -> None:
 def futures_command(rounds: int, path: Path | None) -> None:
     """Single calls and maps beside raw Dask's, shared constants, and a large result."""
     _report("futures", futures.measure(rounds), path)
+
+
+@main.command("map")
+@_rounds
+@_json
+def map_command(rounds: int, path: Path | None) -> None:
+    """Mapped tasks of a flow beside ``client.map``: time, memory, retries, constants."""
+    _report("map", maps.measure(rounds), path)
 
 
 @main.command("imports")

@@ -46,10 +46,13 @@ from dask_taskrunner.exceptions import (
     UpstreamFailed,
 )
 from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.graph.control_flow import case, ifelse, merge, switch
 from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.graph.lists import drop_missing, filter_task, flatten, product
 from dask_taskrunner.graph.mapping import unmapped
 from dask_taskrunner.graph.parameters import Parameter
+from dask_taskrunner.graph.per_element import apply_map
 from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Task, task
 from dask_taskrunner.html_forms import html_of
 from dask_taskrunner.retries import exponential
@@ -118,14 +121,23 @@ __all__ = [
     "UnpicklableArgument",
     "UpstreamFailed",
     "__version__",
+    "apply_map",
     "as_completed",
     "cache_validators",
+    "case",
     "context",
+    "drop_missing",
     "exceptions",
     "exponential",
+    "filter_task",
+    "flatten",
     "get_client",
+    "ifelse",
+    "merge",
+    "product",
     "signals",
     "states",
+    "switch",
     "task",
     "testing",
     "triggers",

@@ -93,6 +93,8 @@ class MapSpec(NamedTuple):
         So many of the upstream runs are those of every child.
     own_slugs : sequence of tuple of str
         Per child: the names of its own upstream runs, where it has any.
+    cached : mapping
+        Index of a child -> the future that has the cached state it begins with.
     """
 
     by_index: frozenset[int] = frozenset()
@@ -101,6 +103,7 @@ class MapSpec(NamedTuple):
     own_at: int = 0
     common: int = 0
     own_slugs: Sequence[tuple[str, ...]] = ()
+    cached: Mapping[int, Any] = {}
 
 
 class RunSpec(NamedTuple):
@@ -151,6 +154,9 @@ class RunSpec(NamedTuple):
         many children; else -1.
     is_mapped_over : bool
         True where its result is to be something of which others take elements.
+    splits : mapping
+        Position of an upstream run of which each child reads an element and no more -> from how
+        many bytes on it is cut, so that no child has the whole moved.
     """
 
     name: str
@@ -175,6 +181,7 @@ class RunSpec(NamedTuple):
     own: bytes = b""
     template: int = -1
     is_mapped_over: bool = False
+    splits: Mapping[int, float] = {}
 
 
 def spec_of(specs: Mapping[TaskRunId, RunSpec], id: TaskRunId) -> RunSpec | None:
@@ -208,6 +215,7 @@ def _child_spec(spec: RunSpec, map_index: int) -> RunSpec:
         upstream_slugs=slugs,
         constants=constants,
         own=maps.own[map_index] if maps.own else b"",
+        cached=maps.cached.get(map_index),
         maps=None,
     )
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.backend import Channel, FlowSpec, OpensRuns, RunSpec
-from dask_taskrunner.ends import Ends
+from dask_taskrunner.ends import Ends, HasEnds
 from dask_taskrunner.exceptions import InternalError, describe
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.hook_thread import HookThread
@@ -53,7 +53,7 @@ _FEW: Final = 16
 _REMEMBERED: Final = 100
 
 
-class Driver:
+class Driver(HasEnds):
     """One flow run on its way.
 
     Parameters
@@ -92,20 +92,38 @@ class Driver:
         self._hurry = threading.Event()
         self._last_events: deque[Event] = deque(maxlen=_REMEMBERED)
         # Guards the machine once its thread has ended and late news comes from other threads.
-        self._late_lock = threading.Lock()
+        self._late_lock = threading.RLock()
         self._is_late = False
+        #: True once nothing can be sent any more, because its runner has closed or let go of it.
+        self.is_closed = False
         # Weakly: what nobody holds any more must go at once, and let go of its futures.
         self.channel: Channel = backend.open_run(spec, _weak_post(self))
         self._performer = Performer(self.channel, hooks, listener)
         #: The results, wherever they are.
         self.values = Values(self.channel)
-        self._thread = threading.Thread(
-            target=self._run, name=f"dask-taskrunner-{spec.run}", daemon=True
-        )
+        self._name = f"dask-taskrunner-{spec.run}"
+        self._thread = self._new_thread(RunStarted)
+
+    def _new_thread(self, begin: type[RunStarted] | None) -> threading.Thread:
+        return threading.Thread(target=self._run, args=(begin,), name=self._name, daemon=True)
 
     def start(self) -> None:
         """Begin the run."""
         self._thread.start()
+
+    def go_on(self, event: Event) -> None:
+        """Take in what lets a run go on, also one that was over because it had paused."""
+        self.post(event)
+        self.hurry()
+        with self._late_lock:
+            if not self._is_late or self.machine.final is not None:
+                return
+            # It was taken in here, for the thread had ended.
+            self._thread.join()
+            self._ends.reopen()
+            self._is_late = False
+            self._thread = self._new_thread(None)
+            self._thread.start()
 
     @property
     def final(self) -> Header | None:
@@ -144,24 +162,38 @@ class Driver:
 
     # -- the machine's thread -------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, begin: type[RunStarted] | None) -> None:
         try:
-            self._loop()
+            if begin is not None:
+                self._handle(begin(time.monotonic(), time.time()))
+            while self._is_late is False:
+                self._loop()
+                self._stop()
         except Exception as error:  # noqa: BLE001 (whatever it is, nobody must be left waiting)
             self._break(error)
-        self._is_late = True
-        self._take_late()
-        self._performer.hooks.call(self._end)
+            self._stop()
 
-    def _end(self) -> None:
-        assert self.final is not None
-        try:
-            self._performer.listener.run_ended(self.final.state, self.machine.records)
-        finally:
-            self._ends.tell_over()
+    def _stop(self) -> None:
+        """Leave the machine to other threads, unless late news lets it go on."""
+        with self._late_lock:
+            self._is_late = True
+            self._take_late()
+            if self.machine.final is None:
+                self._is_late = False
+            else:
+                self._performer.hooks.call(self._end, self.machine.final)
+
+    def _end(self, final: Header) -> None:
+        with self._late_lock:
+            if self.machine.final is not final:
+                # It had paused, and somebody has let it go on meanwhile.
+                return
+            try:
+                self._performer.listener.run_ended(final.state, self.machine.records)
+            finally:
+                self._ends.tell_over()
 
     def _loop(self) -> None:
-        self._handle(RunStarted(time.monotonic(), time.time()))
         next_sweep = time.monotonic() + SWEEP_EVERY
         while self.machine.final is None:
             self._take_news(next_sweep)
@@ -208,7 +240,7 @@ class Driver:
     def _handle(self, event: Event) -> None:
         self._last_events.append(event)
         if isinstance(event, ClusterLost) and self.machine.final is None:
-            self.error = self._lost_cluster(event)
+            self.error = _lost_cluster(event)
         if isinstance(event, ForeignEnded) and event.future is not None:
             record = self.machine.records.get(event.id)
             # It may have been cancelled here meanwhile.
@@ -219,12 +251,6 @@ class Driver:
         if isinstance(event, RunsAdded):
             self._ends.arrived([run.id for run in event.runs])
 
-    def _lost_cluster(self, event: ClusterLost) -> Exception:
-        return exceptions.ClusterLost(
-            f"{event.text}. What had finished keeps its state in the flow run's record; of the "
-            "rest nothing is known."
-        )
-
     def _break(self, error: Exception) -> None:
         """End a run that an error of ours, or of the connection, has broken."""
         if self.machine.final is not None:
@@ -234,7 +260,7 @@ class Driver:
         lost = self._lost_connection()
         if lost is not None:
             # An error of the connection is not ours.
-            self.error = self._lost_cluster(lost)
+            self.error = _lost_cluster(lost)
             tried(lambda: self._performer.perform_last(self.machine.handle(lost)))
         if self.machine.final is None:
             text = f"error in dask_taskrunner: {describe(error)}"
@@ -255,7 +281,7 @@ class Driver:
     def _take_late(self) -> None:
         """Take in news that comes after the end, in whichever thread it comes."""
         with self._late_lock:
-            while True:
+            while self._is_late:
                 try:
                     event = self._inbox.get_nowait()
                 except queue.Empty:
@@ -277,26 +303,12 @@ class Driver:
             self.machine.handle(HistoryRead(time.monotonic()))
         self._ends.tell(news)
 
-    # -- waiting --------------------------------------------------------------------------
 
-    def when_ended(self, id: TaskRunId | None, waiter: Callable[[], None]) -> None:
-        """Have something called once when a task run has ended, or, for None, the whole run.
-
-        In whichever thread tells of it, so it must neither block nor raise anything.
-        """
-        self._ends.when_ended(id, waiter)
-
-    def forget_waiter(self, id: TaskRunId | None, waiter: Callable[[], None]) -> None:
-        """Have it called no more, if it was not yet: who gave it waits no longer."""
-        self._ends.forget_waiter(id, waiter)
-
-    def has_ended(self, id: TaskRunId | None) -> bool:
-        """Return whether a task run is final, or never will be; for None, whether all is over."""
-        return self._ends.has_ended(id)
-
-    def wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until something is true of the run, and return whether it is."""
-        return self._ends.wait_for(done, timeout)
+def _lost_cluster(event: ClusterLost) -> Exception:
+    return exceptions.ClusterLost(
+        f"{event.text}. What had finished keeps its state in the flow run's record; of the rest "
+        "nothing is known."
+    )
 
 
 def _is_given(entry: HistoryEntry, records: Mapping[TaskRunId, TaskRunRecord]) -> bool:

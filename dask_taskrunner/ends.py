@@ -129,7 +129,36 @@ class Ends:
         self.notify()
         self._waiters.tell_all()
 
+    def reopen(self) -> None:
+        """Take note that the run goes on after all."""
+        self.over.clear()
+
     def notify(self) -> None:
         """Have threads look again at what they wait for."""
         with self._changed:
             self._changed.notify_all()
+
+
+class HasEnds:
+    """What lets others wait for its ends."""
+
+    _ends: Ends
+
+    def when_ended(self, id: TaskRunId | None, waiter: Callable[[], None]) -> None:
+        """Have something called once when a task run has ended, or, for None, the whole run.
+
+        In whichever thread tells of it, so it must neither block nor raise anything.
+        """
+        self._ends.when_ended(id, waiter)
+
+    def forget_waiter(self, id: TaskRunId | None, waiter: Callable[[], None]) -> None:
+        """Have it called no more, if it was not yet: who gave it waits no longer."""
+        self._ends.forget_waiter(id, waiter)
+
+    def has_ended(self, id: TaskRunId | None) -> bool:
+        """Return whether a task run is final, or never will be; for None, whether all is over."""
+        return self._ends.has_ended(id)
+
+    def wait_for(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until something is true of the run, and return whether it is."""
+        return self._ends.wait_for(done, timeout)

@@ -9,6 +9,7 @@ from dask_taskrunner import exceptions
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.tasks import BoundTask
+from dask_taskrunner.group_run import GroupRun
 from dask_taskrunner.headers import TaskRunId, to_state
 from dask_taskrunner.listener import Listener, Note
 from dask_taskrunner.machine.history import HistoryEntry
@@ -75,8 +76,18 @@ class FlowRecord:
         """Why the run ended without its tasks: a lost cluster, or an error of this package."""
         return self._driver.error
 
-    def __getitem__(self, task: Any) -> TaskRun:
+    @overload
+    def __getitem__(self, task: BoundTask[Any]) -> TaskRun: ...
+
+    @overload
+    def __getitem__(self, task: Any) -> Any: ...
+
+    def __getitem__(self, task: Any) -> TaskRun | GroupRun:
         """Return a task run by its bound task, its slug, or its task where that is used once."""
+        if isinstance(task, str) and task in self.flow.groups:
+            # A flow that is used as a task has no task run of its own.
+            runs = {run.slug: run for run in map(self._task_run, self._plan.ids.values())}
+            return GroupRun(self.flow.groups[task], runs)
         if isinstance(task, str):
             # Also what is no task of the flow: a Dask future that was passed to one.
             id = self._plan.ids.get(task) or self._child_id(task)
@@ -207,7 +218,11 @@ class FlowRecord:
     @property
     def names(self) -> dict[TaskRunId, str]:
         """The task's name for each task run, as views group them."""
-        return {run.id: run.name for run in self._plan.machine.runs}
+        # A flow that is used as a task is one thing there, the outermost one.
+        return {
+            run.id: run.slug.partition("/")[0] if "/" in run.slug else run.name
+            for run in self._plan.machine.runs
+        }
 
     def __repr__(self) -> str:
         return flow_run_repr(self.flow.name, self.run_name, type(self.state).__name__, self.counts)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from typing import Any
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.awaiting import ended
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.flow_record import FlowRecord
+from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.keeping import Holder
+from dask_taskrunner.machine.events import Approved, Rejected
 from dask_taskrunner.shown import ShownLive
 from dask_taskrunner.states import Failed
 
@@ -32,6 +35,8 @@ class FlowRun(FlowRecord, ShownLive):
     """
 
     where: str = ""
+    #: Waits for the run as it was waited for when it was started, where it was; not for users.
+    wait_again: Callable[[FlowRun], object] | None = None
 
     def attach(self, driver: Driver) -> None:
         """Take the driver, which needs this object's listener and so comes after it."""
@@ -50,6 +55,7 @@ class FlowRun(FlowRecord, ShownLive):
                 f"flow run {self.run_name!r} goes on and needs its results; "
                 "run.cancel() or run.wait() first"
             )
+        self._driver.is_closed = True
         self._driver.channel.close()
 
     @property
@@ -114,6 +120,67 @@ class FlowRun(FlowRecord, ShownLive):
         if not ended:
             slugs = ", ".join(run.slug for run in self.still_running)
             raise TimeoutError(f"the code of {slugs} still ran {wait} s after the cancel")
+
+    # -- going on -------------------------------------------------------------------------
+
+    def approve(self, *tasks: Any) -> FlowRun:
+        """Let paused task runs go on, whatever their triggers say.
+
+        A body that raised ``PAUSE`` is run from its beginning. The run goes on as the same run,
+        with all its history; where it was run by :meth:`DaskTaskRunner.run`, this waits for it.
+
+        Parameters
+        ----------
+        *tasks : BoundTask or str or Task
+            What goes on; of a mapped task all children that paused. Default: all that paused.
+
+        Returns
+        -------
+        FlowRun
+            This run.
+
+        Raises
+        ------
+        NotFinished
+            One of them has not paused.
+        RunnerClosed
+            The run's runner has closed, or the run was released.
+        """
+        return self._go_on(Approved(time.monotonic(), self._paused_ids(tasks)))
+
+    def reject(self, *tasks: Any) -> FlowRun:
+        """Skip paused task runs, and go on without them.
+
+        Parameters, result and errors are those of :meth:`approve`.
+        """
+        return self._go_on(Rejected(time.monotonic(), self._paused_ids(tasks)))
+
+    def _go_on(self, event: Approved | Rejected) -> FlowRun:
+        if self._driver.is_closed:
+            raise exceptions.RunnerClosed(
+                f"flow run {self.run_name!r} cannot go on: its runner has closed, or it was "
+                "released. Run the flow again, from its middle: runner.run(flow, task_states=...)"
+            )
+        self._driver.go_on(event)
+        if self.wait_again is not None:
+            self.wait_again(self)
+        return self
+
+    def _paused_ids(self, tasks: tuple[Any, ...]) -> tuple[TaskRunId, ...]:
+        paused = [run.record.id for run in self.task_runs if run.record.is_paused]
+        found: list[TaskRunId] = []
+        for task in tasks:
+            run = self[task]
+            own = [one.record.id for one in (run, *run.children) if one.record.id in paused]
+            if not own:
+                slugs = ", ".join(self._task_run(id).slug for id in paused) or "none is"
+                raise exceptions.NotFinished(
+                    f"{run.slug} has not paused: it is {run.state!r}; paused: {slugs}"
+                )
+            found += own
+        if not tasks and not paused:
+            raise exceptions.NotFinished(f"nothing of {self.run_name!r} has paused")
+        return tuple(found) if tasks else tuple(paused)
 
     def raise_for_failure(self) -> FlowRun:
         """Return this run, or raise what failed.

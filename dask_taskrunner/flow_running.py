@@ -77,6 +77,8 @@ class RunsFlows(Connected):
                 interrupts.cancelling(launched),
             ):
                 interrupts.wait(run, interrupted)
+        # Not this object: a run that is held must not hold its runner.
+        run.wait_again = functools.partial(_wait_again, progress=self._shown(progress))
         return run.raise_for_failure() if raise_on_failure else run
 
     def run_async(
@@ -209,6 +211,12 @@ class RunsFlows(Connected):
                 TaskRunnerWarning,
                 stacklevel=frames_to_the_user(),
             )
+
+
+def _wait_again(run: FlowRun, *, progress: bool | None) -> None:
+    """Wait for a run that goes on, as it was waited for before."""
+    with interrupts.remembering() as interrupted, watching(run, progress=progress):
+        interrupts.wait(run, interrupted)
 
 
 class _Launch:

@@ -30,6 +30,7 @@ from dask_taskrunner.states import (
     Elsewhere,
     Failed,
     Finished,
+    Looped,
     Pending,
     State,
     Success,
@@ -89,7 +90,8 @@ class Header(NamedTuple):
         What only some states have: ``delay``, ``scheduled_time``, ``inputs``, ``traceback``,
         ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``, ``cached_until``;
         ``name``, where the task has its runs named; ``length`` or ``no_length``, where the result
-        is mapped over; of a mapped run ``expands``, ``children`` and ``counts``.
+        is mapped over, and ``offset``, where only a piece of it is at hand; of a mapped run
+        ``expands``, ``children`` and ``counts``; ``loop_count``.
     """
 
     n: int
@@ -226,6 +228,8 @@ def describe(state: State, name: str | None = None) -> Mapping[str, Any]:
     more: dict[str, Any] = {} if name is None else {"name": name}
     if isinstance(state, Failed):
         _describe_failure(state, more)
+    elif isinstance(state, Looped):
+        more["loop_count"] = state.loop_count
     elif isinstance(state, Pending):
         # As stored: a time is epoch seconds there, and nobody looks at it here.
         fields = state.fields()
@@ -293,6 +297,7 @@ def pickled_exception(exception: BaseException) -> bytes | None:
 #: What a header says beyond its fields that a state has a field for.
 _STATE_FIELDS: Final = (
     *("delay", "scheduled_time", "last_run_number", "stopped", "inputs", "traceback", "counts"),
+    "loop_count",
 )
 
 

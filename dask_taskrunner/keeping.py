@@ -63,4 +63,5 @@ def keep_results(holders: Sequence[Holder], limit: int) -> None:
         text = f"not fetched when the runner closed, beyond fetch_limit: {', '.join(names)}"
         holders[n].add_note(Note(text, None, logging.WARNING), time.time())
     for holder in holders:
+        holder.driver.is_closed = True
         holder.driver.channel.close()

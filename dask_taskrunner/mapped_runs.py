@@ -20,7 +20,11 @@ SHARED_FROM: Final = 1_000
 
 
 def spec_for_children(
-    spec: RunSpec, wiring: Wiring, tasks: Sequence[BoundTask[Any]], packer: Packer
+    spec: RunSpec,
+    wiring: Wiring,
+    tasks: Sequence[BoundTask[Any]],
+    packer: Packer,
+    split_above: float,
 ) -> RunSpec:
     """Return what the cluster is told of a mapped task's run and of all its children.
 
@@ -51,7 +55,14 @@ def spec_for_children(
         len(wiring.wires),
         [tuple(tasks[source].slug for source in sources) for sources in wiring.own_sources],
     )
-    return spec._replace(constants=(*common, *reversed(packer.for_all)), maps=maps)
+    splits = {
+        place: split_above
+        for place in wiring.places(is_child=False)
+        # Whoever reads all of it needs all of it.
+        if wiring.wires[place].source not in wiring.whole
+    }
+    constants = (*common, *reversed(packer.for_all))
+    return spec._replace(constants=constants, maps=maps, splits=splits)
 
 
 def with_maps(

@@ -150,8 +150,9 @@ def _find_upstream(
             source = records.get(id)
             if source is None or id in seen:
                 continue
-            if source.plan.slug == slug and source.header is not None:
-                return source
+            for one in (source, *children_of(source, records)):
+                if one.plan.slug == slug and one.header is not None:
+                    return one
             seen.add(id)
             stack.append(source)
     return None

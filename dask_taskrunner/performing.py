@@ -88,7 +88,9 @@ class Performer:
             case Finish():
                 # A run of which nothing is run ends with its first event.
                 self.release()
-                self._channel.finish()
+                if command.header.state != "Paused":
+                    # What goes on later needs what it needed all the time.
+                    self._channel.finish()
 
     def perform_last(self, commands: Sequence[Command]) -> None:
         """Do what can still be done where something is broken already."""

@@ -181,7 +181,9 @@ def _specs(
             keeps=layout.kept(list(task.arguments.values())),
             is_mapped_over=n in mapped_over,
         )
-        specs[n, -1] = spec_for_children(spec, wiring, tasks, packer) if task.is_mapped else spec
+        if task.is_mapped:
+            spec = spec_for_children(spec, wiring, tasks, packer, definition.split_above)
+        specs[n, -1] = spec
     definitions.complete()
     return specs
 

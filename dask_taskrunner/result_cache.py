@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from dask_taskrunner.backend import Backend, Channel, FlowSpec, OpensRuns
 from dask_taskrunner.code_digests import digest_of
-from dask_taskrunner.headers import TaskRunId
+from dask_taskrunner.headers import TaskRunId, child_slug
 from dask_taskrunner.machine.events import Event, TaskRunEnded
 from dask_taskrunner.planning import FlowPlan
 
@@ -67,14 +67,29 @@ class ResultCache:
         keys = _keys(plan)
         if not keys:
             return plan, backend
-        found = {}
+        found: dict[TaskRunId, Any] = {}
         for run in plan.machine.runs:
             # A state that the user gives is the one to begin with.
-            if offers and run.id in keys and run.given is None:
-                future = self._share(keys[run.id])
+            if not offers or run.id not in keys or run.given is not None:
+                continue
+            slug, digest = keys[run.id]
+            ids = [(run.id, keys[run.id])]
+            if run.maps is not None:
+                # How many children there will be is not known; there may be results of more.
+                n, length = run.id[0], self._children(slug, digest)
+                ids = [((n, i), (child_slug(slug, i), digest)) for i in range(length)]
+            for id, key in ids:
+                future = self._share(key)
                 if future is not None:
-                    found[run.id] = future
+                    found[id] = future
         return _beginning_with(plan, found), _Watched(backend, self, keys)
+
+    def _children(self, slug: str, digest: str) -> int:
+        """Return up to which index there are results of a mapped task's children."""
+        with self._lock:
+            keys = [key for key in self._entries if key[1] == digest]
+        names = (name[len(slug) + 1 : -1] for name, _ in keys if name.startswith(f"{slug}["))
+        return 1 + max((int(name) for name in names if name.isdecimal()), default=-1)
 
     def _share(self, key: CacheKey) -> Any:
         """Return one more future of a cached result, or None."""
@@ -142,14 +157,22 @@ def _keys(plan: FlowPlan) -> dict[TaskRunId, CacheKey]:
 def _beginning_with(plan: FlowPlan, futures: Mapping[TaskRunId, Any]) -> FlowPlan:
     if not futures:
         return plan
+    children: dict[TaskRunId, dict[int, Any]] = {}
+    for (n, map_index), future in futures.items():
+        if map_index >= 0:
+            children.setdefault((n, -1), {})[map_index] = future
+    begin = {*futures, *children}
     # When such a run has ended, its future is let go.
     runs = tuple(
-        run._replace(settles=True) if run.id in futures else run for run in plan.machine.runs
+        run._replace(settles=True) if run.id in begin else run for run in plan.machine.runs
     )
-    specs = {
-        id: spec._replace(cached=futures[id]) if id in futures else spec
-        for id, spec in plan.specs.items()
-    }
+    specs = dict(plan.specs)
+    for id in begin & specs.keys():
+        spec = specs[id]
+        if spec.maps is not None:
+            specs[id] = spec._replace(maps=spec.maps._replace(cached=children[id]))
+        else:
+            specs[id] = spec._replace(cached=futures[id])
     return plan._replace(machine=plan.machine._replace(runs=runs), specs=specs)
 
 
@@ -189,7 +212,7 @@ class _Watcher:
     def __call__(self, event: Event) -> None:
         # Before the machine hears of it, who may let go of the future at once.
         if isinstance(event, TaskRunEnded) and event.header is not None:
-            header, key = event.header, self._keys.get(event.id)
+            header, key = event.header, self._key(event.id)
             # Where no body ran, an earlier result was taken, and that is kept already.
             is_new = header.started is not None and "cached_until" in header.more
             channel = self.channel() if self.channel is not None else None
@@ -198,3 +221,10 @@ class _Watcher:
                 if future is not None:
                     self._cache.take(key, future, header.more["cached_until"])
         self._post(event)
+
+    def _key(self, id: TaskRunId) -> CacheKey | None:
+        key = self._keys.get(id)
+        if key is None and id[1] >= 0 and (id[0], -1) in self._keys:
+            slug, digest = self._keys[id[0], -1]
+            return (child_slug(slug, id[1]), digest)
+        return key

@@ -61,8 +61,8 @@ class Context:
     """The entries of the running task, as attributes.
 
     Inside a task there are ``task_run_number attempt task_name task_run_name slug map_index
-    flow_name flow_run_id run_name parameters logger``, after a failed body ``task_exception``, and
-    what was given as ``context=``.
+    flow_name flow_run_id run_name parameters logger task_loop_count task_loop_result``, after a
+    failed body ``task_exception``, and what was given as ``context=``.
 
     Examples
     --------

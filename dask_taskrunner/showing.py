@@ -78,7 +78,8 @@ def show(run: FlowRun) -> bool:
 def _show_block(run: FlowRun, shell: Any) -> threading.Thread:
     live = _lives.get(run)
     output = None if live is None else live.output()
-    if live is None or output is None:
+    # A run that had paused was drawn to its end then.
+    if live is None or output is None or not live.thread.is_alive():
         # Before the first picture: an interrupt may come with it, and what it leaves is drawn too.
         output = Output(f"{_OUTPUT}-{run.run_id}", Picture(run))
         live = Live(weakref.ref(output), keep_drawing(output, run._driver.ended), "")

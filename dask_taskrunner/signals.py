@@ -14,6 +14,7 @@ from dask_taskrunner.exceptions import UpstreamFailed
 from dask_taskrunner.states import (
     Cancelled,
     Failed,
+    Looped,
     Paused,
     Retrying,
     Skipped,
@@ -145,6 +146,15 @@ class PAUSE(Signal):
     """The task waits until somebody lets it go on."""
 
     state_class = Paused
+
+
+class LOOP(Signal):
+    """The task runs again, with `result` as ``context.task_loop_result``; that stays on workers.
+
+    Each iteration has all of ``max_retries``, and a retry repeats the iteration that failed.
+    """
+
+    state_class = Looped
 
 
 class CANCELLED(Signal):

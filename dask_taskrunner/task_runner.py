@@ -17,11 +17,12 @@ from dask_taskrunner.input_lines import input_lines
 from dask_taskrunner.name_templates import make_name
 from dask_taskrunner.retries import accepts
 from dask_taskrunner.run_context import context as current
-from dask_taskrunner.signals import FAIL, TRIGGERFAIL, Signal
+from dask_taskrunner.signals import FAIL, LOOP, TRIGGERFAIL, Signal
 from dask_taskrunner.states import (
     CachedState,
     Crashed,
     Failed,
+    Looped,
     Pending,
     Retrying,
     Running,
@@ -266,6 +267,10 @@ class TaskRunner:
         own = {"task_name": self.task.name, "slug": self.task.slug}
         entries = {"parameters": current.get("parameters", {}), **own, **given}
         entries["task_run_name"] = entries["slug"]
+        if isinstance(state, Looped):
+            entries |= {"task_loop_count": state.loop_count + 1, "task_loop_result": state.result}
+        entries.setdefault("task_loop_count", 1)
+        entries.setdefault("task_loop_result", None)
         # The number belongs to the state; the context is only where the task finds it.
         if isinstance(state, Retrying):
             entries["task_run_number"] = state.last_run_number + 1
@@ -331,7 +336,7 @@ def _trigger(look: _Look) -> State | None:
     if look.ignore_trigger:
         return None
     outcome = outcome_of(_ask, look.task.trigger, look.upstream_states)
-    if isinstance(outcome.error, Signal):
+    if isinstance(outcome.error, Signal) and not isinstance(outcome.error, LOOP):
         # The body has not run under the number of now, so the next look is under the same.
         return state_of_signal(look.task, outcome.error, look.inputs, run_number() - 1)
     if outcome.error is not None:

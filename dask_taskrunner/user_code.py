@@ -18,7 +18,7 @@ from dask_taskrunner.name_templates import NameTemplate
 from dask_taskrunner.retries import RetryDelay, RetryOn, delay_before
 from dask_taskrunner.run_context import context
 from dask_taskrunner.signals import RETRY, Signal
-from dask_taskrunner.states import Failed, Pending, Retrying, State, Success
+from dask_taskrunner.states import Failed, Looped, Pending, Retrying, State, Success
 from dask_taskrunner.tracebacks import forget_frames, user_traceback
 from dask_taskrunner.triggers import Trigger
 
@@ -110,6 +110,8 @@ def state_of_signal(
     state = signal.make_state()
     if isinstance(state, Pending):
         state.cached_inputs = inputs
+    if isinstance(state, Looped):
+        state.loop_count = context.get("task_loop_count", 1)
     if isinstance(state, Retrying):
         state.last_run_number = last_run_number
     if isinstance(signal, RETRY) and signal.delay is None and signal.scheduled_time is None:

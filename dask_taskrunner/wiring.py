@@ -52,6 +52,8 @@ class Wiring(NamedTuple):
         Per child: the elements of what is known, with placeholders.
     own_sources : sequence of tuple of int
         Per child: the positions of tasks among these elements.
+    whole : frozenset of int
+        Positions of what is passed whole to each.
     """
 
     wires: tuple[Wire, ...]
@@ -61,6 +63,7 @@ class Wiring(NamedTuple):
     lengths: Mapping[str, int] = {}
     own: Sequence[dict[int, Any]] = ()
     own_sources: Sequence[tuple[int, ...]] = ()
+    whole: frozenset[int] = frozenset()
 
     @property
     def sources(self) -> list[int]:
@@ -109,15 +112,18 @@ class Layout(NamedTuple):
             A parameter cannot be mapped over.
         """
         ordered: list[set[int]] = [set() for _ in self.tasks]
+        after_each: list[set[int]] = [set() for _ in self.tasks]
         passed: list[set[int]] = [set() for _ in self.tasks]
         for edge in flow.edges:
             source = self.positions.get(edge.upstream_task)
             # A parameter is no task run: it is there before the run begins.
             if source is not None:
-                upstream = ordered if edge.key is None else passed
+                upstream = passed
+                if edge.key is None:
+                    upstream = after_each if edge.mapped else ordered
                 upstream[self.positions[edge.downstream_task]].add(source)
         return [
-            self._wire_mapped(task, ordered[n])
+            self._wire_mapped(task, ordered[n], after_each[n])
             if task.is_mapped
             else self._wire_one(task, ordered[n], passed[n])
             for n, task in enumerate(self.tasks)
@@ -140,7 +146,7 @@ class Layout(NamedTuple):
         lists = frozenset(places[source] for source in passed if self.tasks[source].is_mapped)
         return Wiring(tuple(map(Wire, places)), arguments, lists)
 
-    def _wire_mapped(self, task: BoundTask[Any], ordered: set[int]) -> Wiring:
+    def _wire_mapped(self, task: BoundTask[Any], ordered: set[int], after_each: set[int]) -> Wiring:
         given = {name: self._with_parameters(value) for name, value in task.arguments.items()}
         columns = columns_of(given, task.definition.shape)
         kinds = (Node, *self.kinds.types)
@@ -157,6 +163,7 @@ class Layout(NamedTuple):
             if not isinstance(found, Each)
         }
         wires = {label: self._wire_to(column.values) for label, column in far.items()}
+        wires |= {f"after {self.tasks[n].slug}": Wire(n, is_child=True) for n in after_each}
         all_wires = sorted({Wire(source) for source in ordered | whole} | {*wires.values()})
         # A column is an object of its own, and so it is known again.
         known = {id(column): k for k, column in enumerate(near.values())}
@@ -178,7 +185,7 @@ class Layout(NamedTuple):
         wiring = Wiring(tuple(all_wires), arguments, frozenset(), wires, lengths, own, own_sources)
         own_places = enumerate(wiring.sources[len(all_wires) :], len(all_wires))
         lists |= {place for place, source in own_places if self.tasks[source].is_mapped}
-        return wiring._replace(lists=frozenset(lists))
+        return wiring._replace(lists=frozenset(lists), whole=frozenset(whole))
 
     def _own(
         self, columns: list[Any], count: int, first: int

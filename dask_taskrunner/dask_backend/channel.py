@@ -68,7 +68,7 @@ class DaskChannel:
         self._specs: dict[TaskRunId, RunSpec] = {}
         self._post = post
         self._held = HeldFutures(client)
-        self._sender = Sender(client, spec, self._specs, self._held, bootstraps.run_task)
+        self._sender = Sender(client, spec, self._specs, self._held, bootstraps)
         self._numbers = itertools.count(1)
         self._removals = Removals(client, spec.run)
         self.add(spec.runs)
@@ -106,6 +106,7 @@ class DaskChannel:
     def release(self, ids: Sequence[TaskRunId]) -> None:
         """Let go of futures; keys are ours alone, so releasing is cancelling."""
         self._held.release(ids)
+        self._sender.release(ids)
 
     def forget(self, ids: Sequence[TaskRunId]) -> None:
         """Forget task runs of which nobody will speak again."""

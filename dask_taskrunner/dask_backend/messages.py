@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias, cast
 
 # Alias says "the value of that key" inside a message, also for keys of the same message. The
 # public ways are a Future, which a message's own keys do not have yet, and legacy tuples, which
 # Dask converts slowly. tests/cluster/test_private_names.py fails when it changes.
 from dask._task_spec import Alias
+from dask.base import annotate
 
 from dask_taskrunner.backend import RunSpec, spec_of
 from dask_taskrunner.headers import Header, TaskRunId, child_slug
@@ -47,6 +49,20 @@ def priority_of(keys: list[Key], priorities: list[float]) -> Any:
     if len(set(priorities)) == 1:
         return priorities[0]
     return dict(zip(keys, priorities, strict=True)).get
+
+
+def preferring(workers: Mapping[Key, list[str]]) -> AbstractContextManager[None]:
+    """Send something of which each key has workers of its own to prefer; empty for none.
+
+    Dask calls what is callable in an annotation with the key, on the scheduler; see
+    :func:`priority_of`. What it may not run on it does not say: a worker may go.
+    """
+    if not any(workers.values()):
+        return nullcontext()
+    return cast(
+        AbstractContextManager[None],
+        annotate(workers=dict(workers).get, allow_other_workers=True),
+    )
 
 
 def columns(references: list[list[Alias]]) -> list[list[Any]]:
@@ -104,12 +120,14 @@ def pickle_call(
             for place, (state, name) in enumerate(zip(run.upstream, names, strict=True))
             if isinstance(state, Header)
         }
+    ignores_trigger = spec.ignores_trigger or run.ignores_trigger
     constants = 0 if run.expands else len(spec.constants)
     call = Call(
         flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
         spec.name, spec.definition, spec.arguments, by_value, references, constants,
-        cached, spec.foreign is not None, spec.ignores_trigger, spec.initial, spec.known_as,
-        run.widths, run.promised, spec.own, spec.template, run.expands, spec.is_mapped_over,
+        cached, spec.foreign is not None, ignores_trigger, spec.initial, spec.known_as,
+        run.widths, run.promised, spec.own, spec.template, run.loop_count, run.expands,
+        spec.is_mapped_over,
     )  # fmt: skip
     # As a plain tuple: the bootstrap reads it where this package is missing.
     return pickle.dumps(tuple(call), protocol=5)

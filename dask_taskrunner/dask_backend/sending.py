@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from dask._task_spec import Alias
@@ -17,15 +17,18 @@ from dask_taskrunner.dask_backend.messages import (
     columns,
     key_name,
     pickle_call,
+    preferring,
     priority_of,
     resources_of,
     segments,
 )
+from dask_taskrunner.dask_backend.pieces import Pieces
 from dask_taskrunner.dask_backend.shared import SharedFutures, unwarned
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.packing import pickle_whole
+from dask_taskrunner.worker.bootstrap import Bootstraps
 
 
 class Sender:
@@ -41,8 +44,8 @@ class Sender:
         Its task runs, of which there may be more later.
     held : HeldFutures
         Where the futures go.
-    run_task : callable
-        The function in the graph.
+    bootstraps : Bootstraps
+        The functions in the graph.
     """
 
     def __init__(
@@ -51,13 +54,14 @@ class Sender:
         spec: FlowSpec,
         specs: dict[TaskRunId, RunSpec],
         held: HeldFutures,
-        run_task: Callable[..., Any],
+        bootstraps: Bootstraps,
     ) -> None:
         self._client = client
         self._spec = spec
         self._specs = specs
         self._held = held
-        self._run_task = run_task
+        self._run_task = bootstraps.run_task
+        self._pieces = Pieces(client, spec.run, held, bootstraps.cut_piece)
         self._names: dict[TaskRunId, str] = {}
         # No method of this object: what nobody holds any more must go at once.
         wrap = functools.partial(_wrap, spec.run, client.id, pickle_whole(dict(spec.context)))
@@ -66,6 +70,8 @@ class Sender:
         self._computed: dict[TaskRunId, Future[Any]] = {}
         #: What other runs have cached, for those that have not ended.
         self._cached: dict[TaskRunId, Future[Any]] = {}
+        #: The iteration before, of those that run in loops: its submission and its future.
+        self._loops: dict[TaskRunId, tuple[int, Future[Any]]] = {}
         #: Submissions that could not be sent: nothing may be sent behind them.
         self._unsent: set[tuple[TaskRunId, int]] = set()
         #: States that wait to be sent with the next message.
@@ -78,6 +84,8 @@ class Sender:
                 self._given.append(id)
             if isinstance(spec.cached, Future):
                 self._cached[id] = spec.cached
+            for map_index, future in spec.maps.cached.items() if spec.maps else ():
+                self._cached[id[0], map_index] = future
 
     def send(self, runs: Sequence[Submission]) -> list[tuple[Submission, Loss]]:
         """Send task runs, and return those that cannot be, and why."""
@@ -91,6 +99,7 @@ class Sender:
     def settle(self, id: TaskRunId) -> None:
         """Let go of what only this run needed."""
         self._computed.pop(id, None)
+        self._loops.pop(id, None)
         cached = self._cached.pop(id, None)
         if cached is not None:
             cached.release()
@@ -111,7 +120,11 @@ class Sender:
 
     def users_of_bad(self) -> dict[TaskRunId, Future[Any]]:
         """Return the runs behind shared things that will bring nothing, and these."""
-        return self._shared.users_of_bad()
+        return {**self._shared.users_of_bad(), **dict(self._pieces.users_of_bad())}
+
+    def release(self, ids: Sequence[TaskRunId]) -> None:
+        """Let go of what was made of futures that are let go."""
+        self._pieces.release(ids)
 
     def forget(self, id: TaskRunId) -> None:
         """Forget a run of which nobody will speak again."""
@@ -122,9 +135,11 @@ class Sender:
     def finish(self) -> None:
         """Let go of what only unfinished runs need."""
         self._computed.clear()
+        self._loops.clear()
         cached, self._cached = self._cached, {}
         for future in cached.values():
             future.release()
+        self._pieces.release_all()
         self._shared.release_all()
 
     def _send_given(self, id: TaskRunId) -> None:
@@ -137,8 +152,10 @@ class Sender:
     def _send(self, runs: list[tuple[Submission, RunSpec]]) -> list[tuple[Submission, Loss]]:
         calls, rows, keys, sent, unsent = [], [], [], [], []
         known: dict[Key, Alias] = {}
+        preferred: dict[Key, list[str]] = {}
         for run, spec in runs:
-            row = self._references(run, spec)
+            place = self._pieces.place(run, spec)
+            row = self._references(run, spec, place.keys)
             if isinstance(row, Loss):
                 unsent.append((run, row))
                 self._unsent.add((run.id, run.submission))
@@ -154,9 +171,11 @@ class Sender:
             # What many stand behind is one object in a message.
             rows.append([known.get(key) or known.setdefault(key, Alias(key)) for key in row])
             keys.append(self._key(run.id, run.submission))
+            preferred[keys[-1]] = [] if place.worker is None else [place.worker]
             sent.append((run, spec))
         if sent:
-            self._map(sent, keys, calls, rows)
+            with unwarned(), preferring(preferred):
+                self._map(sent, keys, calls, rows)
         return unsent
 
     def _map(
@@ -167,17 +186,16 @@ class Sender:
         rows: list[list[Alias]],
     ) -> None:
         first, spec = runs[0]
-        with unwarned():
-            futures = self._client.map(
-                self._run_task,
-                calls,
-                *columns(rows),
-                key=keys,
-                pure=False,
-                priority=priority_of(keys, [spec.priority for _, spec in runs]),
-                resources=resources_of(spec, first),
-                workers=list(spec.workers) if spec.workers else None,
-            )
+        futures = self._client.map(
+            self._run_task,
+            calls,
+            *columns(rows),
+            key=keys,
+            pure=False,
+            priority=priority_of(keys, [spec.priority for _, spec in runs]),
+            resources=resources_of(spec, first),
+            workers=list(spec.workers) if spec.workers else None,
+        )
         for (run, spec), future in zip(runs, futures, strict=True):
             behind = self._computed.get(run.id, spec.foreign)
             cached = self._cached.get(run.id)
@@ -192,7 +210,9 @@ class Sender:
             name = self._names[of] = key_name(self._spec.run, of, self._specs[of].name)
         return (name, id[1], submission)
 
-    def _references(self, run: Submission, spec: RunSpec) -> list[Key] | Loss:
+    def _references(
+        self, run: Submission, spec: RunSpec, pieces: Mapping[TaskRunId, Key]
+    ) -> list[Key] | Loss:
         """Return what a run stands behind, or why that is not to be had."""
         try:
             needed = (spec.code,) if run.expands else (spec.code, *spec.constants)
@@ -207,16 +227,29 @@ class Sender:
         for id, submission in sent if self._unsent else ():
             if (id, submission) in self._unsent:
                 return Loss("upstream", "what is upstream could not be sent", culprit=id)
-        row += [self._upstream_key(id, submission) for id, submission in sent]
+        row += [pieces.get(id) or self._upstream_key(id, submission) for id, submission in sent]
         return row
 
     def _first_key(self, run: Submission, spec: RunSpec) -> Key | None:
         """Return the key of what a run begins with, where that does not travel with it."""
+        if run.loop_from:
+            return self._loop_key(run)
         if isinstance(spec.cached, Constant):
             return self._shared.key_for(spec.cached, run.id)
         cached = self._cached.get(run.id)
         # A cached result that is gone is no reason not to run.
         return None if cached is None or cached.status in BAD else cast(Key, cached.key)
+
+    def _loop_key(self, run: Submission) -> Key:
+        """Return the key of the iteration before, which is held until the run has ended."""
+        submission, future = self._loops.get(run.id, (0, None))
+        if submission != run.loop_from:
+            sent = self._held.get(run.id)
+            assert sent is not None, run.id
+            future = sent.future
+            self._loops[run.id] = (run.loop_from, future)
+        assert future is not None
+        return cast(Key, future.key)
 
     def _upstream_key(self, id: TaskRunId, submission: int) -> Key:
         sent = self._held.get(id)

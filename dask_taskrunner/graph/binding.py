@@ -38,7 +38,9 @@ def read_task_args(
     return name, check_options(options, where)
 
 
-def map_arguments(name: str, definition: Task[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def map_arguments(
+    name: str, definition: Task[Any], given: Mapping[str, Any], *, needs_columns: bool = True
+) -> dict[str, Any]:
     """Return the arguments of a mapped use, those marked of which each child gets an element.
 
     Raises
@@ -59,7 +61,7 @@ def map_arguments(name: str, definition: Task[Any], given: Mapping[str, Any]) ->
 
     arguments = mark_columns(given, definition.shape, column)
     columns = columns_of(arguments, definition.shape)
-    if not columns:
+    if not columns and needs_columns:
         raise ArgumentError(
             f"map: {name} has no argument to map over; {name}(...) without .map runs it once"
         )

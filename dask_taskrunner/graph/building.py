@@ -26,11 +26,39 @@ class OpenFlow(Protocol):
         upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
         mapped: bool = False,
+        after_each: Iterable[Any] = (),
     ) -> Any:
         """Add a use of a task."""
 
+    groups: dict[str, Any]
+
+    def new_slug(self, name: str) -> str:
+        """Return a slug that nothing has."""
+
+    def adopt(self, node: Any, defaults: Mapping[str, Any], slug: str = "") -> Any:
+        """Add a copy of a task of another flow, without its arguments."""
+
+    def connect(self, edges: Iterable[Any]) -> None:
+        """Add edges."""
+
+    def has(self, node: Any) -> Any:
+        """Return a node of the flow; raise for any other."""
+
     def add_task(self, task: Any) -> Any:
         """Add a task, or a parameter."""
+
+    def add_edge(self, upstream: Any, downstream: Any, key: str | None = None) -> Any:
+        """Let one task wait for another."""
+
+    def upstream_tasks(self, task: Any) -> Any:
+        """Return what a task waits for."""
+
+    @property
+    def tasks(self) -> Any:
+        """All tasks and parameters, in the order of their binding."""
+
+    def __contains__(self, task: object) -> bool:
+        """Return whether it is one of them."""
 
 
 # A tuple, not a list: a thread or an asyncio task that copies the context must not share it.

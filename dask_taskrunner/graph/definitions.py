@@ -62,6 +62,7 @@ class Definition(Generic[R]):
     priority: float
     workers: str | tuple[str, ...] | None
     zip_shortest: bool
+    split_above: float
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

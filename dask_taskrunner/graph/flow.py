@@ -73,20 +73,25 @@ class Flow(FlowGraph, Shown):
         upstream_tasks: Iterable[Any] | None = None,
         task_args: Mapping[str, Any] | None = None,
         mapped: bool = False,
+        after_each: Iterable[Node] = (),
     ) -> BoundTask[Any]:
-        """Add a use of a task: what calling it, or its ``map``, inside the flow's block does."""
+        """Add a use of a task: what calling it, or its ``map``, inside the flow's block does.
+
+        Each child waits for the child of its own index of what is in ``after_each``.
+        """
         name, options = read_task_args(task, task_args)
         definition = self._variants.get(task, options)
         given = signatures.bind(definition.signature, name, args, kwargs or {})
         if mapped:
-            given = map_arguments(name, definition, given)
+            given = map_arguments(name, definition, given, needs_columns=not after_each)
         # What can go wrong goes wrong before anything is added.
         sources: list[tuple[Node, str | None, bool]] = [
             (self._find(node), key, is_each)
             for node, key, is_each in find_sources(name, definition, given)
         ]
         sources += [(self._find(node), None, False) for node in _each(upstream_tasks)]
-        bound = self._add(task, name, definition, is_mapped=mapped)
+        sources += [(self._find(node), None, True) for node in after_each]
+        bound: BoundTask[Any] = self._add(task, name, definition, mapped)
         bound.arguments = given
         self._dag.connect(Edge(source, bound, key, is_each) for source, key, is_each in sources)
         return bound
@@ -99,7 +104,7 @@ class Flow(FlowGraph, Shown):
         BoundTask
         """
         if isinstance(task, Task):
-            return self._add(task, task.name, task)
+            return self._add(task, task.name, task, mapped=False)
         if isinstance(task, Parameter) and "flow" not in vars(task):
             if task.name in self._parameters:
                 raise ParameterError(
@@ -234,14 +239,26 @@ class Flow(FlowGraph, Shown):
 
     # --- how ---------------------------------------------------------------------------------
 
-    def _add(
-        self, task: Task[Any], name: str, definition: Task[Any], *, is_mapped: bool = False
-    ) -> BoundTask[Any]:
-        slug = self._lookup.new_slug(name)
-        bound = BoundTask(self, name, slug, definition, task, is_mapped=is_mapped)
-        self._lookup.add(bound)
+    def _add(self, task: Any, name: str, definition: Any, mapped: bool, slug: str = "") -> Any:
+        own_slug = slug or self._lookup.new_slug(name)
+        bound = BoundTask(self, name, own_slug, definition, task, is_mapped=mapped)
+        self._lookup.add(bound, is_used=not slug)
         self._dag.add(bound)
         return bound
+
+    def adopt(self, node: BoundTask[Any], defaults: Mapping[str, Any], slug: str = "") -> Any:
+        """Add a copy of a task, without its arguments, `defaults` among its own options.
+
+        One that is given a slug is a part of something, and is found by that alone.
+        """
+        own = node.definition.explicit_options
+        missing = {key: defaults[key] for key in defaults if key not in own}
+        definition = self._variants.get(node.definition, missing)
+        return self._add(node.task, node.name, definition, node.is_mapped, slug)
+
+    def connect(self, edges: Iterable[Edge]) -> None:
+        """Add edges between nodes of this flow."""
+        self._dag.connect(edges)
 
     def _pass(self, bound: BoundTask[Any], key: str, value: Any) -> None:
         """Pass one more argument to a task."""
@@ -272,14 +289,12 @@ def _take_over(flow: Flow, other: Flow, task_defaults: Mapping[str, Any]) -> dic
     copies: dict[Node, Node] = {}
     bound: dict[Node, BoundTask[Any]] = {}
     nodes, edges = other.tasks, other.edges
+    renamed = {slug: flow.new_slug(slug) for slug in other.groups if "/" not in slug}
     for node in nodes:
         if isinstance(node, BoundTask):
-            own = node.definition.explicit_options
-            defaults = {key: task_defaults[key] for key in task_defaults if key not in own}
-            definition = flow._variants.get(node.definition, defaults)
-            copies[node] = bound[node] = flow._add(
-                node.task, node.name, definition, is_mapped=node.is_mapped
-            )
+            top, inside, rest = node.slug.partition("/")
+            slug = f"{renamed[top]}/{rest}" if inside else ""
+            copies[node] = bound[node] = flow.adopt(node, task_defaults, slug)
         elif node.name in flow._parameters:
             copies[node] = flow._parameters[node.name]
         else:
@@ -291,4 +306,8 @@ def _take_over(flow: Flow, other: Flow, task_defaults: Mapping[str, Any]) -> dic
     for edge in edges:
         source, target = copies[edge.upstream_task], bound[edge.downstream_task]
         flow._dag.connect([Edge(source, target, edge.key, edge.mapped)])
+    for group in other.groups.values():
+        top, inside, rest = group.slug.partition("/")
+        moved = group.moved(f"{renamed[top]}{inside}{rest}", bound)
+        flow.groups[moved.slug] = moved
     return copies

@@ -11,6 +11,7 @@ from dask_taskrunner.exceptions import ArgumentError, EmptyFlow
 from dask_taskrunner.graph import parameters, signatures
 from dask_taskrunner.graph.dag import Dag
 from dask_taskrunner.graph.edges import Edge
+from dask_taskrunner.graph.flow_tasks import FlowTask, Group
 from dask_taskrunner.graph.lookup import Lookup, foreign
 from dask_taskrunner.graph.options import check_name, check_options
 from dask_taskrunner.graph.parameters import Parameter
@@ -35,6 +36,8 @@ class FlowGraph:
         self._dag = Dag()
         self._lookup = Lookup(name)
         self._parameters: dict[str, Parameter] = {}
+        #: Flows that are used as tasks here, by the slugs of their uses.
+        self.groups: dict[str, Group] = {}
         #: What `set_reference_tasks` was told; None for the default.
         self._reference_tasks: tuple[BoundTask[Any], ...] | None = None
 
@@ -87,7 +90,11 @@ class FlowGraph:
         if self._reference_tasks is not None:
             return self._reference_tasks
         found = set()
-        stack = list(self.terminal_tasks())
+        # Of a flow inside, its own choice counts.
+        chosen = {task: group for group in self.groups.values() for task in group.tasks}
+        stack = [
+            reference for task in self.terminal_tasks() for reference in _deciding(task, chosen)
+        ]
         seen = set(stack)
         while stack:
             task = stack.pop()
@@ -99,6 +106,25 @@ class FlowGraph:
             else:
                 found.add(task)
         return tuple(task for task in _bound(self._dag.nodes) if task in found)
+
+    def as_task(self, result: Any = None) -> FlowTask:
+        """Return the flow as a task of other flows, whose arguments are its parameters.
+
+        A use of it adds its tasks to the other flow, as ``prep/clean``, and one name for all, as
+        ``prep``. They run as any tasks do, so no worker waits for them, three levels deep or more.
+        The flow's state handlers are not called.
+
+        Parameters
+        ----------
+        result : BoundTask or str or Task, optional
+            Whose result it returns; by default the only reference task's, else a dict of the
+            reference tasks' by slug.
+
+        Returns
+        -------
+        Task
+        """
+        return FlowTask(self, result)
 
     def resolve_task(self, task: Any) -> BoundTask[Any]:
         """Return the bound task that is meant by a bound task, a slug, or a task used once.
@@ -164,6 +190,20 @@ class FlowGraph:
 
     # --- for both halves ---------------------------------------------------------------------
 
+    def new_slug(self, name: str) -> str:
+        """Return a slug that nothing has."""
+        return self._lookup.new_slug(name)
+
+    def has(self, task: Any) -> Node:
+        """Return a node of this flow, by itself or by its slug.
+
+        Raises
+        ------
+        UnknownTask
+            It is none.
+        """
+        return self._find(task)
+
     def _find(self, task: Any) -> Node:
         """Return the node that is meant: as :meth:`resolve_task`, but parameters too."""
         if isinstance(task, Node):
@@ -171,6 +211,12 @@ class FlowGraph:
                 raise foreign(task, self.name)
             return task
         return self._lookup.find(task)
+
+
+def _deciding(task: BoundTask[Any], groups: Mapping[Any, Group]) -> tuple[BoundTask[Any], ...]:
+    """Return the task, or the reference tasks of the flow inside of which it is none."""
+    group = groups.get(task)
+    return (task,) if group is None or task in group.reference else group.reference
 
 
 _ARGUMENTS = "arguments of the tasks"

@@ -28,9 +28,11 @@ class Lookup:
         self._numbers[name] = number
         return slug
 
-    def add(self, bound: BoundTask[Any]) -> None:
-        """Let a task be found."""
+    def add(self, bound: BoundTask[Any], *, is_used: bool = True) -> None:
+        """Let a task be found; one inside of a flow that is used as a task, by its slug only."""
         self._by_slug[bound.slug] = bound
+        if not is_used:
+            return
         self._uses.setdefault(bound.task, []).append(bound)
 
     def __contains__(self, wanted: object) -> bool:

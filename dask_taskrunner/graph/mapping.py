@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dask_taskrunner.exceptions import ArgumentError
+from dask_taskrunner.graph.arguments import find
 from dask_taskrunner.graph.signatures import Shape
 from dask_taskrunner.input_lines import line_of
 
@@ -87,15 +88,22 @@ def mark_columns(
 
 def columns_of(arguments: Mapping[str, Any], shape: Shape | None) -> dict[str, Each]:
     """Return what is mapped over, by the labels that errors call it by."""
-    found: dict[str, Each] = {}
+    named: dict[str, Any] = {}
     for key, value in arguments.items():
-        if isinstance(value, Each):
-            found[key] = value
-        elif shape is not None and key == shape.var_positional:
-            parts = ((f"argument {n}", part) for n, part in enumerate(value, 1))
-            found.update((label, part) for label, part in parts if isinstance(part, Each))
+        if shape is not None and key == shape.var_positional:
+            named.update((f"argument {n}", part) for n, part in enumerate(value, 1))
         elif shape is not None and key == shape.var_keyword:
-            found.update((label, part) for label, part in value.items() if isinstance(part, Each))
+            named.update(value)
+        else:
+            named[key] = value
+    found: dict[str, Each] = {}
+    for label, value in named.items():
+        if isinstance(value, Each):
+            found[label] = value
+            continue
+        # Of a graph per element some may be deep inside of something.
+        for n, part in enumerate(find(value, Each), 1):
+            found[f"{label}, element {n}"] = part
     return found
 
 
@@ -137,8 +145,10 @@ def has_own_length(value: Any) -> bool:
 
     It is not of what stands for a result on a cluster: a future, or a lazy value.
     """
-    is_future = not hasattr(value, "__iter__") and callable(getattr(value, "result", None))
-    return not is_future and not hasattr(type(value), "__dask_graph__")
+    # Asked of the class: an instance may make up any attribute, or raise at any.
+    kind = type(value)
+    is_future = not hasattr(kind, "__iter__") and callable(getattr(kind, "result", None))
+    return not is_future and not hasattr(kind, "__dask_graph__")
 
 
 def sequence_of(value: Any) -> Any:
@@ -165,6 +175,11 @@ def element_of(values: Any, index: int) -> Any:
     # A Series' own index may be anything.
     by_position = getattr(values, "iloc", values)
     return by_position[index]
+
+
+def elements_between(values: Any, start: int, stop: int) -> Any:
+    """Return a part of a sequence, by positions."""
+    return getattr(values, "iloc", values)[start:stop]
 
 
 def elements_of(name: str, label: str, value: Any) -> Any:
@@ -196,7 +211,14 @@ def right_line(label: str, value: Any) -> str | None:
         )
     if isinstance(value, (dict, set, frozenset)):
         return f"Write {label}=unmapped(...) to pass the whole, or list(...) to map over it."
-    has_elements = hasattr(value, "__iter__") and getattr(value, "shape", None) != ()
-    if isinstance(value, (str, bytes, bytearray)) or not has_elements:
+    if isinstance(value, (str, bytes, bytearray)) or not _has_elements(value):
         return f"Write {label}=unmapped({line_of(value):.40}) to pass the same to each."
     return None
+
+
+def _has_elements(value: Any) -> bool:
+    # Asked of the class: an instance may make up any attribute, or raise at any.
+    kind = type(value)
+    if hasattr(kind, "shape") and value.shape == ():
+        return False
+    return hasattr(kind, "__iter__")

@@ -66,6 +66,9 @@ class TaskOptions(TypedDict, total=False):
     zip_shortest : bool
         Whether a ``map`` over several things ends with the shortest of them; by default it is an
         error that they are not equally long.
+    split_above : float
+        Of a ``map``: a list of more bytes than this is cut into pieces where it lies, so that the
+        workers get the elements that they need and not the whole; 16 MB by default.
     """
 
     max_retries: int
@@ -86,6 +89,7 @@ class TaskOptions(TypedDict, total=False):
     priority: float
     workers: str | Sequence[str] | set[str] | frozenset[str] | None
     zip_shortest: bool
+    split_above: float
 
 
 class Option(NamedTuple):
@@ -205,6 +209,11 @@ OPTIONS: dict[str, Option] = {
         _or_none(lambda value: _is_text(value) or (value != () and _is_tuple_of(_is_text)(value))),
     ),
     "zip_shortest": Option(False, "True or False", _is_bool),
+    "split_above": Option(
+        16_000_000,
+        "a number of bytes, 0 or more; float('inf') for never",
+        lambda value: _is_delay(value) or value == math.inf,
+    ),
 }
 
 DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.items()}
@@ -213,7 +222,7 @@ DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.ite
 NOT_YET = frozenset(
     {
         *("timeout", "isolate", "memory_limit", "rerun_on_loss", "check_result"),
-        *("log_prints", "log_level", "split_above"),
+        *("log_prints", "log_level"),
     }
 )
 

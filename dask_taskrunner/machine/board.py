@@ -60,7 +60,7 @@ class Board:
         #: Mapped runs of which it is to be seen whether they can be expanded, or are finished.
         self.families: list[TaskRunRecord] = []
         # A heap, for a run must go out behind its upstream runs, and those come before it.
-        self._outbox: list[tuple[int, int, int]] = []
+        self.outbox: list[tuple[int, int, int]] = []
         #: When each delayed run is due; a delayed run becomes nothing else before, but by the end.
         self.timers = Timers()
 
@@ -71,8 +71,7 @@ class Board:
         old = record.phase
         record.phase = phase
         self.active += (phase in ACTIVE) - (old in ACTIVE)
-        open_phases = record.open_phases
-        opened = (phase in open_phases) - (old in open_phases)
+        opened = record.is_open_in(phase) - record.is_open_in(old)
         ended = (phase == "finished") - (old == "finished")
         read = (phase in READ) - (old in READ)
         if record.family is not None:
@@ -89,15 +88,12 @@ class Board:
     def _move_in_family(self, family: TaskRunRecord, ended: int, paused: int) -> None:
         family.unfinished_children -= ended
         family.paused_children += paused
-        if ended < 0 and family.phase == "finished":
-            # A value is made again: who reads the list waits for it.
-            self.move(family, "expanded")
         if family.retry_header or family.unfinished_children == family.paused_children:
             self.families.append(family)
 
     def finish(self, record: TaskRunRecord) -> None:
         """Put a run that is final into its last phase: what it read may be let go."""
-        if record.plan.settles and record.phase != "finished":
+        if (record.plan.settles or record.loop_from) and record.phase != "finished":
             self._settled.append(record.id)
         self.move(record, "finished")
         self.loosen(record)
@@ -121,11 +117,15 @@ class Board:
         """Return whether a waiting run can be sent."""
         if record.phase != "waiting" or record.unopened_upstream:
             return False
+        # A child's value may have to be made again.
+        lists = (self.records[record.plan.upstream[place]] for place in record.plan.lists)
+        if any(family.unfinished_children for family in lists):
+            return False
         wide = record.submission > 0 and len(record.plan.upstream) > WIDE
         return not record.unfinished_upstream or not (wide or record.submission >= OFTEN)
 
-    def wake(self, record: TaskRunRecord) -> None:
-        """Have a waiting run go on, if what it waits for is there."""
+    def queue_if_ready(self, record: TaskRunRecord) -> None:
+        """Have a waiting run sent, if it waits for nothing; else what it waits for will wake it."""
         if record.plan.maps is not None:
             self.families.append(record)
         elif self.is_ready(record):
@@ -142,16 +142,20 @@ class Board:
     def queue_alone(self, record: TaskRunRecord) -> None:
         """Have a run sent with the next slice."""
         self.move(record, "queued")
-        heapq.heappush(self._outbox, record.plan.order)
+        heapq.heappush(self.outbox, record.plan.order)
 
     def queue_behind(self, record: TaskRunRecord) -> None:
         """Have those sent that waited for this run."""
         for reader in self._ready_behind(record):
             self.queue(reader)
+        family = record.family
+        if family is not None and not family.unfinished_children and family.phase == "finished":
+            self.queue_behind(family)
 
     def _ready_behind(self, record: TaskRunRecord) -> list[TaskRunRecord]:
         ready = []
-        for reader in self.readers(record):
+        for id in record.downstream:
+            reader = self.records[id]
             if reader.phase != "waiting":
                 continue
             if reader.plan.maps is not None:
@@ -162,8 +166,7 @@ class Board:
 
     def readers(self, record: TaskRunRecord) -> Iterator[TaskRunRecord]:
         """Yield the runs that stand behind one: a child's list is read behind its mapped run."""
-        for id in record.downstream:
-            yield self.records[id]
+        yield from (self.records[id] for id in record.downstream)
         family = record.family
         # Before, nobody can read it; and there may be very many who will.
         if family is None or family.phase != "finished":
@@ -242,23 +245,23 @@ class Board:
     @property
     def has_mail(self) -> bool:
         """True while something waits to be sent."""
-        return bool(self._outbox)
+        return bool(self.outbox)
 
     def take_slice(self, at: float) -> tuple[Submission, ...]:
         """Number and return the runs that go out next; ``at`` is in epoch seconds."""
         runs: list[Submission] = []
         size = 0
-        while self._outbox and len(runs) < SLICE_RUNS:
-            _, map_index, n = self._outbox[0]
+        while self.outbox and len(runs) < SLICE_RUNS:
+            _, map_index, n = self.outbox[0]
             record = self.records.get((n, map_index))
             # It may have been withdrawn or forgotten since, or be here twice because of that.
             if record is None or record.phase != "queued":
-                heapq.heappop(self._outbox)
+                heapq.heappop(self.outbox)
                 continue
             # One that is larger than a slice goes out alone.
             if runs and size + record.plan.nbytes > SLICE_BYTES:
                 break
-            heapq.heappop(self._outbox)
+            heapq.heappop(self.outbox)
             record.submission += 1
             if record.queued_at is None:
                 record.queued_at = at
@@ -278,15 +281,7 @@ class Board:
             if record is not None and record.phase == "delayed":
                 yield record
 
-    def will_move(self, record: TaskRunRecord) -> bool:
-        """Return whether what is queued or delayed will come out again. Costly: for tests."""
-        if record.phase == "queued":
-            return record.plan.order in self._outbox
-        if record.phase == "delayed":
-            return record.id in self.timers
-        return True
-
     def drop_plans(self) -> None:
         """Forget everything that was still to be sent."""
-        self._outbox.clear()
+        self.outbox.clear()
         self.timers.clear()

@@ -29,8 +29,16 @@ class Submission(NamedTuple):
     widths: Mapping[int, int] = NO_NUMBERS
     #: Position of an upstream run of which an element is taken -> how many it has promised.
     promised: Mapping[int, int] = NO_NUMBERS
+    #: The submission of this run that has the result of the iteration before, and the number of
+    #: this one.
+    loop_from: int = 0
+    loop_count: int = 1
+    #: True where it is run whatever its trigger says.
+    ignores_trigger: bool = False
     #: True where only the trigger of a mapped task is to be asked.
     expands: bool = False
+    #: Position of an upstream run of which an element is taken -> the bytes of all of them.
+    sizes: Mapping[int, int] = NO_NUMBERS
 
 
 class SubmitMany(NamedTuple):

@@ -32,7 +32,7 @@ def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -
     if failed:
         return flow_header("Failed", f"{_names(failed, records)} failed", at)
     if unfinished:
-        return flow_header("Paused", f"{_names(unfinished, records)} did not finish", at)
+        return flow_header("Paused", _waiting(unfinished, records), at)
     if cancelled:
         return flow_header("Cancelled", f"{_names(cancelled, records)} cancelled", at)
     text = "reference tasks succeeded"
@@ -45,6 +45,17 @@ def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -
         total = sum(record.length is None for record in records.values())
         text += f"; {len(others)} of {total} task runs failed: {_names(others, records)}"
     return flow_header("Success", text, at)
+
+
+def _waiting(unfinished: list[TaskRunId], records: Mapping[TaskRunId, TaskRunRecord]) -> str:
+    """Return what a run that cannot go on by itself waits for."""
+    paused = [id for id, record in sorted(records.items()) if record.is_paused]
+    if not paused:
+        return f"{_names(unfinished, records)} did not finish"
+    slugs = ", ".join(repr(records[id].plan.slug) for id in paused[:NAMED])
+    more = ", ..." if len(paused) > NAMED else ""
+    verb = "waits" if len(paused) == 1 else "wait"
+    return f"{_names(paused, records)} {verb} for run.approve({slugs}{more})"
 
 
 def _names(ids: list[TaskRunId], records: Mapping[TaskRunId, TaskRunRecord]) -> str:
@@ -102,7 +113,7 @@ def broken(board: Board) -> list[str]:
         if record.length is not None:
             continue
         shown[record.plan.name][record.shown] += 1
-    # Of a mapped task without elements nothing is counted.
+    # Of a mapped task without children nothing is left to count.
     if {name: +counts for name, counts in board.counts.items() if +counts} != shown:
         found.append("the counts by state disagree with the records")
     return found
@@ -133,7 +144,7 @@ def _broken_counters(board: Board, record: TaskRunRecord) -> Iterator[str]:
         record.failed_readers,
     )
     if counted != (
-        sum(source.phase not in source.open_phases for source in upstream),
+        sum(not source.is_open_in(source.phase) for source in upstream),
         sum(source.phase != "finished" for source in upstream),
         sum(reader.phase not in READ for reader in readers),
         sum(reader.header is not None and holds_inputs(reader.header) for reader in readers)
@@ -149,11 +160,8 @@ def _stood_behind(board: Board, record: TaskRunRecord) -> list[TaskRunRecord]:
     records, plan = board.records, record.plan
     if plan.maps is not None:
         apart = expanded_by_index(record, records)
-        sources = [records[id] for place, id in enumerate(plan.upstream) if place not in apart]
-    else:
-        sources = [*sources_of(record, records)] if plan.lists else _sources(board, record)
-    # The state of a mapped run is told by value, and final, also while a child is made again.
-    return [s for s in sources if s.plan.maps is None or s.header is None]
+        return [records[id] for place, id in enumerate(plan.upstream) if place not in apart]
+    return [*sources_of(record, records)] if plan.lists else _sources(board, record)
 
 
 def _is_awaiting(board: Board, record: TaskRunRecord) -> bool:
@@ -161,7 +169,9 @@ def _is_awaiting(board: Board, record: TaskRunRecord) -> bool:
     awaited = [source for source in _sources(board, record) if source.phase != "finished"]
     maps = record.plan.maps
     if maps is None:
-        return bool(awaited)
+        # A child's value may be made again, after the mapped run has ended.
+        lists = (board.records[record.plan.upstream[place]] for place in record.plan.lists)
+        return bool(awaited) or any(family.unfinished_children for family in lists)
     apart = expanded_by_index(record, board.records)
     going_on = [board.records[record.plan.upstream[place]].phase != "finished" for place in apart]
     is_known = not maps.elements and len(apart) == len(maps.by_index)
@@ -172,20 +182,28 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug = record.plan.slug
     if record.phase == "finished" and record.header is None:
         yield f"{slug} is finished without a state"
-    if record.future and record.phase not in ("submitted", "finished"):
+    goes_on = record.loop_from == record.submission and record.phase in ("waiting", "queued")
+    if record.future and record.phase not in ("submitted", "finished") and not goes_on:
         yield f"{slug} is {record.phase}, and its future is held"
     if record.phase == "submitted" and not record.future:
         yield f"{slug} is submitted, and its future was released"
     if record.phase in ("queued", "submitted"):
         for source in _stood_behind(board, record):
             # Of a mapped run only the trigger is asked, by what the others have come to.
-            is_there = source.phase in source.open_phases and not source.is_gone
+            is_there = source.is_open_in(source.phase) and not source.is_gone
             if not is_there if record.plan.maps is None else source.header is None:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
     if board.has_begun and record.phase == "waiting" and not _is_awaiting(board, record):
         yield f"{slug} waits, and nothing will wake it"
-    if not board.will_move(record):
+    if not _will_move(board, record):
         yield f"{slug} is {record.phase}, and nothing will wake it"
+
+
+def _will_move(board: Board, record: TaskRunRecord) -> bool:
+    """Return whether what is queued or delayed will come out again."""
+    if record.phase == "queued":
+        return record.plan.order in board.outbox
+    return record.phase != "delayed" or record.id in board.timers
 
 
 def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:
@@ -195,7 +213,7 @@ def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:
         yield f"{slug} is expanded, and nobody knows to how many children"
     if phase == "expanded" and not unfinished:
         yield f"{slug} has no unfinished children, and is not finished"
-    if phase == "finished" and unfinished:
+    if phase == "finished" and any(child.header is None for child in children):
         yield f"{slug} has finished, and not all its children have"
     if phase == "expanded" and record.header is None:
         is_paused = unfinished == record.paused_children

@@ -168,6 +168,20 @@ class RunsCancelled(NamedTuple):
     reason: str
 
 
+class Approved(NamedTuple):
+    """Somebody lets paused task runs go on."""
+
+    at: float
+    ids: tuple[TaskRunId, ...]
+
+
+class Rejected(NamedTuple):
+    """Somebody has paused task runs skipped."""
+
+    at: float
+    ids: tuple[TaskRunId, ...]
+
+
 class HistoryRead(NamedTuple):
     """The history so far was taken in; an open plan keeps no more of it."""
 
@@ -183,6 +197,8 @@ Event: TypeAlias = (
     | ResultsDropped
     | RunsCancelled
     | HistoryRead
+    | Approved
+    | Rejected
     | TaskRunsBegan
     | TaskRunEnded
     | TaskRunLost

@@ -77,7 +77,7 @@ class Growth:
         for id in run.upstream:
             source = board.records[id]
             source.add_reader(run.id)
-            record.unopened_upstream += source.phase not in source.open_phases
+            record.unopened_upstream += not source.is_open_in(source.phase)
             record.unfinished_upstream += source.phase != "finished"
         for source in read_by(run, board.records):
             source.unfinished_readers += 1
@@ -96,7 +96,7 @@ class Growth:
                 continue
             if record.plan.maps is not None:
                 self._board.families.append(record)
-            elif not record.unopened_upstream:
+            elif self._board.is_ready(record):
                 self._board.queue_alone(record)
 
     def _place(self, record: TaskRunRecord) -> None:

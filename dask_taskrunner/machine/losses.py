@@ -14,6 +14,7 @@ from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import Loss, TaskRunLost, ValueLost, WorkerRemoved
+from dask_taskrunner.machine.loops import start_over
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.machine.submissions import sources_of
 
@@ -66,6 +67,8 @@ class Losses:
         if loss.kind == "killed" or record.running is not None:
             self._desk.close_attempt(record, loss.text, loss.worker)
         record.crashes += 1
+        if record.loop_from and loss.kind != "killed":
+            start_over(record)
         if record.crashes <= record.plan.max_crash_retries:
             self._send_again(record)
         else:
@@ -97,7 +100,7 @@ class Losses:
 
     def _send_again(self, record: TaskRunRecord) -> None:
         self._board.withdraw(record, self._desk.time)
-        self._board.wake(record)
+        self._board.queue_if_ready(record)
 
     def _give_up(
         self,
@@ -197,7 +200,7 @@ class Losses:
             board.move(record, "waiting")
         # Only now it is known which of them wait for others.
         for record in found:
-            board.wake(record)
+            board.queue_if_ready(record)
 
     def found_unfinished(self, record: TaskRunRecord, culprit: TaskRunId) -> None:
         """A run ended without running anything, because an upstream run had not finished."""
@@ -209,7 +212,7 @@ class Losses:
             # If the record calls that run finished, its future brought another value this time.
             self.lose_value(source, f"{record.plan.slug} found it unfinished")
         if not record.unfinished_upstream:
-            board.wake(record)
+            board.queue_if_ready(record)
 
     def made_again(self, record: TaskRunRecord, header: Header) -> None:
         """Take in what came of making a lost value again."""

@@ -31,12 +31,14 @@ from dask_taskrunner.machine.commands import (
 )
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import (
+    Approved,
     CancelAsked,
     ClusterLost,
     Event,
     ForeignEnded,
     HistoryRead,
     NoMoreRuns,
+    Rejected,
     ResultsDropped,
     ResultsWanted,
     RunsAdded,
@@ -52,7 +54,9 @@ from dask_taskrunner.machine.events import (
 from dask_taskrunner.machine.families import Families
 from dask_taskrunner.machine.growth import Growth
 from dask_taskrunner.machine.history import HistoryEntry
+from dask_taskrunner.machine.loops import Loops
 from dask_taskrunner.machine.losses import Losses
+from dask_taskrunner.machine.pauses import Pauses
 from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.machine.records import Running, TaskRunRecord
 from dask_taskrunner.machine.stops import Stops
@@ -74,6 +78,8 @@ class Machine:
         self._losses = Losses(self._desk)
         self._growth = Growth(self._desk)
         self._families = Families(self._desk, self._growth)
+        self._pauses = Pauses(self._desk)
+        self._loops = Loops(self._desk)
         self._stops = Stops(self._desk, self._families)
         self._handlers: dict[type, Callable[[Any], None]] = {
             RunStarted: self._started,
@@ -92,6 +98,8 @@ class Machine:
             ResultsWanted: self._growth.results_wanted,
             ResultsDropped: self._growth.results_dropped,
             HistoryRead: self._growth.history_read,
+            Approved: self._pauses.approved,
+            Rejected: self._pauses.rejected,
         }
 
     # -- reading --------------------------------------------------------------------------
@@ -141,6 +149,7 @@ class Machine:
         was_over = desk.final is not None
         self._handlers[type(event)](event)
         board = self._board
+        goes_on = desk.final is None
         if desk.final is None:
             self._families.look()
         if desk.final is None and not board.active and not board.is_open:
@@ -151,7 +160,7 @@ class Machine:
         first = [Release(ids)] if (ids := board.take_released()) else []
         last: list[Command] = [Settled(ids)] if (ids := board.take_settled()) else []
         last += [Forget(ids)] if (ids := self._growth.take_forgotten()) else []
-        if was_over:
+        if was_over and not goes_on:
             # Results that somebody held can still be dropped; nothing else follows the end.
             return [*first, *last]
         if commands and isinstance(commands[-1], Finish):
@@ -237,6 +246,8 @@ class Machine:
             self._families.expand(record)
         elif header.state == "Retrying":
             self._delay(record, header)
+        elif header.state == "Looped":
+            self._loops.go_on(record, header)
         elif header.state == "Paused":
             self._pause(record, header)
         elif header.is_finished:
@@ -281,7 +292,7 @@ class Machine:
         self._board.show(record, before, self._desk.time, pending)
         self._desk.call_handlers(record, waited, pending)
         # An upstream value may have been lost meanwhile: then it goes out behind that one.
-        self._board.wake(record)
+        self._board.queue_if_ready(record)
 
     def _pause(self, record: TaskRunRecord, header: Header) -> None:
         before = record.shown

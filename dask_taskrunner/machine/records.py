@@ -21,8 +21,6 @@ Phase: TypeAlias = Literal[
 
 #: Phases that a downstream run may stand behind.
 OPEN: frozenset[Phase] = frozenset({"queued", "submitted", "finished"})
-#: Those of a mapped run: what it is sent for brings no result.
-OPEN_MAPPED: frozenset[Phase] = frozenset({"finished"})
 #: Phases in which something is under way.
 ACTIVE: frozenset[Phase] = frozenset({"queued", "submitted", "delayed", "foreign"})
 #: Phases in which a run reads no more of what is upstream: an expanded one's children do.
@@ -85,9 +83,12 @@ class TaskRunRecord:
         "header",
         "holders",
         "innocent",
+        "is_approved",
         "last_execution",
         "left_running",
         "length",
+        "loop_count",
+        "loop_from",
         "paused_children",
         "phase",
         "plan",
@@ -107,25 +108,26 @@ class TaskRunRecord:
         self.plan = plan
         #: A tuple where it was known from the beginning, which is smaller.
         self.downstream: Collection[TaskRunId] = ()
+        self.phase: Phase = "waiting"
         #: How many ask for the result to be kept, besides its readers.
         self.holders = holders
-        self.phase: Phase = "waiting"
         #: The number of the newest send; news of older ones changes no state.
-        self.submission = 0
-        self.run_number = 1
+        self.submission, self.run_number = 0, 1
+        #: Which iteration of a loop comes next, and the submission that has the last one's result.
+        self.loop_count, self.loop_from = 1, 0
         #: The first finished state, for good.
         self.header: Header | None = None
+        #: True where somebody let it go on, whatever its trigger says.
+        self.is_approved = False
         #: The newest unfinished state that a worker answered with.
         self.retry_header: Header | None = None
-        #: What dependents get by value, because no future holds it.
-        self.by_value: Header | None = None
+        self.by_value: Header | None = None  # For dependents, where no future holds it.
         #: True while a future of the newest submission is held.
         self.future = False
-        #: What runs, and what ran when its future was let go, until its end is heard of.
+        #: What runs; and what ran when its future was let go, until its end is heard of.
         self.running: Running | None = None
         self.left_running: Running | None = None
-        #: Epoch seconds of the first send.
-        self.queued_at: float | None = None
+        self.queued_at: float | None = None  # Epoch seconds of the first send.
         #: Headers of executions with a body, oldest first, and what is known of lost ones.
         self.values: tuple[Header | Attempt, ...] = ()
         #: Submissions that are charged to the crash budget; that died although not known to be
@@ -147,11 +149,6 @@ class TaskRunRecord:
     def id(self) -> TaskRunId:
         """Which task run this is about."""
         return self.plan.id
-
-    @property
-    def open_phases(self) -> frozenset[Phase]:
-        """The phases in which a downstream run may stand behind this one."""
-        return OPEN if self.plan.maps is None else OPEN_MAPPED
 
     def add_reader(self, id: TaskRunId) -> None:
         """Take in a downstream run that came later."""
@@ -179,6 +176,13 @@ class TaskRunRecord:
             and not self.header.stands_alone
         )
 
+    def is_open_in(self, phase: Phase) -> bool:
+        """Return whether a downstream run may stand behind this one in a phase.
+
+        Behind a mapped run only when it has ended: what is sent of it has no result.
+        """
+        return phase in OPEN if self.plan.maps is None else phase == "finished"
+
     @property
     def is_read(self) -> bool:
         """True while a run that reads this one has not finished."""
@@ -201,6 +205,11 @@ class TaskRunRecord:
             family is not None and family.failed_readers > 0
         )
         return is_read_again or self.is_held
+
+    @property
+    def is_paused(self) -> bool:
+        """True where it waits until somebody lets it go on."""
+        return self.phase == "paused" and self.plan.role != "outside" and self.header is None
 
     @property
     def may_be_sent(self) -> bool:
@@ -262,6 +271,8 @@ class TaskRunRecord:
             return "Running"
         if self.phase == "expanded" and self.retry_header is None:
             return "Running"
+        if self.retry_header is not None and self.retry_header.state == "Looped":
+            return "Looped"
         if self.phase in ("delayed", "paused", "expanded") and self.retry_header is not None:
             return self.retry_header.state
         return "Pending"

@@ -54,7 +54,11 @@ def submission_of(record: TaskRunRecord, records: Records) -> Submission:
         states,
         widths,
         NO_NUMBERS if record.family is None else _promised(record, records),
+        record.loop_from,
+        record.loop_count,
+        record.is_approved,
         plan.maps is not None,
+        NO_NUMBERS if record.family is None else _sizes(record, records),
     )
 
 
@@ -115,3 +119,16 @@ def _promised(record: TaskRunRecord, records: Records) -> Mapping[int, int]:
         assert header is not None
         promised[position] = header.more["length"]
     return promised or NO_NUMBERS
+
+
+def _sizes(record: TaskRunRecord, records: Records) -> Mapping[int, int]:
+    """Return the bytes of what a child takes its elements of."""
+    assert record.family is not None
+    maps = record.family.plan.maps
+    assert maps is not None
+    sizes = {}
+    for position in maps.elements:
+        header = records[record.plan.upstream[position]].header
+        assert header is not None
+        sizes[position] = header.nbytes
+    return sizes or NO_NUMBERS

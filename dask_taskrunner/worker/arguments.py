@@ -41,6 +41,8 @@ class Arguments(NamedTuple):
     constants: tuple[list[Any], ...]
     #: The plain value of somebody else's future, alone.
     foreign: tuple[Any, ...]
+    #: True where a skip that has a result is passed as a missing one.
+    skips_are_missing: bool = False
 
     def received(self) -> Iterator[Received]:
         """Yield the state of every run upstream."""
@@ -116,29 +118,31 @@ class Arguments(NamedTuple):
             return open_parts(self.constants[position])
         source = self.upstream[position]
         if isinstance(source, list):
-            return [_result_of(child) for child in source]
+            return [self._result_of(child) for child in source]
         if isinstance(placeholder, ElementPlaceholder):
             return self._element_of(source, position)
-        return _result_of(source)
+        return self._result_of(source)
+
+    def _result_of(self, source: Received) -> Any:
+        # A header without a kind has no result; None has one: NoneType.
+        if source.header.kind and not (self.skips_are_missing and source.state.is_skipped()):
+            return source.state.result
+        return MissingResult(source.slug, source.state)
 
     def _element_of(self, source: Received, position: int) -> Any:
-        values, promised = _result_of(source), self.call.promised[position]
+        values, promised = self._result_of(source), self.call.promised[position]
         if isinstance(values, MissingResult):
             return values
-        if len(values) != promised:
+        more = source.header.more
+        # Of a large one it is only a piece.
+        length = more["length"] if "offset" in more else len(values)
+        if length != promised:
             # It was made again after its worker had died, and came to something else.
             raise LengthChanged(
                 f"{source.slug} had {promised} elements when {self.call.slug} was mapped over it, "
-                f"and was made again with {len(values)}"
+                f"and was made again with {length}"
             )
-        return element_of(values, self.call.map_index)
-
-
-def _result_of(source: Received) -> Any:
-    # A header without a kind has no result; None has one: NoneType.
-    if source.header.kind:
-        return source.state.result
-    return MissingResult(source.slug, source.state)
+        return element_of(values, self.call.map_index - more.get("offset", 0))
 
 
 def _summed(children: list[Received]) -> Mapped:

@@ -52,6 +52,20 @@ class OpenValue(ByValue):
         return plain_value(source)
 
 
+class CutPiece(ByValue):
+    """Returns the state of a task run of dask_taskrunner with some of its elements."""
+
+    __slots__ = ()
+
+    def __call__(self, start, stop, source):
+        try:
+            from dask_taskrunner.worker.piece import cut_piece
+        except ImportError:
+            # Whoever takes an element takes it of the whole.
+            return source
+        return cut_piece(source, start, stop)
+
+
 class Ref:
     __slots__ = ("blob",)
 
@@ -96,11 +110,13 @@ class Bootstraps(NamedTuple):
     run_task: Callable[..., Any]
     #: Opens the value of a state.
     open_value: Callable[..., Any]
+    #: Cuts a piece out of a list.
+    cut_piece: Callable[..., Any]
 
 
 def make_bootstraps() -> Bootstraps:
     """Return new ones."""
     namespace: dict[str, Any] = {"__name__": "dask_taskrunner_bootstrap"}
     exec(_SOURCE, namespace)  # our own source, right above
-    kinds = (namespace["RunTask"], namespace["OpenValue"])
+    kinds = (namespace["RunTask"], namespace["OpenValue"], namespace["CutPiece"])
     return Bootstraps._make(kind(cloudpickle.dumps(kind)) for kind in kinds)

@@ -21,11 +21,20 @@ from dask_taskrunner.graph.mapping import ARGUMENT, right_line, sequence_of
 from dask_taskrunner.headers import NOTHING_MORE, Header, describe, small_result, state_name
 from dask_taskrunner.run_context import context, no_entries
 from dask_taskrunner.short_texts import shorten_message
-from dask_taskrunner.states import Failed, Pending, Retrying, Running, Skipped, State, Success
+from dask_taskrunner.states import (
+    Failed,
+    Looped,
+    Pending,
+    Retrying,
+    Running,
+    Skipped,
+    State,
+    Success,
+)
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
 from dask_taskrunner.worker.arguments import Arguments, LengthChanged, Upstream
-from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, size_of
+from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
@@ -97,6 +106,8 @@ class _Execution:
         #: What people call this run, where its task names its runs.
         self.name: str | None = None
         #: Why there are no inputs.
+        #: The iteration before, which lies on this worker or came from another one.
+        self.before: Any = None
         self.unopened: TaskRunnerError | None = None
 
     def run(self, references: tuple[Any, ...]) -> Envelope:
@@ -108,7 +119,9 @@ class _Execution:
         own = references[: call.references]
         constants, own = own[: call.constants], own[call.constants :]
         cached = None
-        if call.has_cached:
+        if call.loop_count > 1:
+            own, self.before = own[:-1], own[-1]
+        elif call.has_cached:
             own, cached = own[:-1], own[-1]
         upstream = [] if call.is_foreign else self._receive(own)
         arguments = Arguments(call, upstream, constants, own if call.is_foreign else ())
@@ -116,6 +129,8 @@ class _Execution:
             (r.header for r in arguments.received() if not r.state.is_finished()), None
         )
         state = self._run_pipeline(arguments, cached, waits_for is None)
+        if call.is_mapped_over and isinstance(state, Success):
+            state = self._with_elements(state)
         header = self._header(state, waits_for)
         OUTBOX.send(
             self.worker,
@@ -147,16 +162,13 @@ class _Execution:
         call = self.call
         try:
             task = self._task()
+            if getattr(task, "skips_are_missing", False):
+                arguments = arguments._replace(skips_are_missing=True)
             inputs = self._inputs(arguments) if ready and not call.expands else {}
             initial = self._initial(cached)
             context = self._context(arguments)
         except Exception as error:  # noqa: BLE001 (the user's modules and classes are unpickled)
-            text = f"{type(error).__name__}: {error}"
-            return Failed(
-                message=f"{text} (when {call.slug} was unpickled on worker {self.worker.address})",
-                exception=error,
-                traceback=user_traceback(error),
-            )
+            return self._failed(error, "was unpickled")
         if self.unopened is not None or call.expands:
             # There are no inputs to name the run by, and the body's error is the one to tell.
             task.task_run_name = None
@@ -169,11 +181,33 @@ class _Execution:
             context=context,
         )
 
+    def _failed(self, error: Exception, what: str) -> Failed:
+        """Return the state for what failed before or after the pipeline."""
+        text = f"{type(error).__name__}: {error}"
+        return Failed(
+            message=f"{text} (when {self.call.slug} {what} on worker {self.worker.address})",
+            exception=error,
+            traceback=user_traceback(error),
+        )
+
+    def _with_elements(self, state: Success) -> State:
+        """Return a state with a result of which others can take elements, wherever it is from.
+
+        A signal or a state handler may have brought what can be read only once.
+        """
+        try:
+            elements = _elements(state.result)
+        except Exception as error:  # noqa: BLE001 (the user's own iterator)
+            return self._failed(error, "was made a list")
+        return state if elements is state.result else state.copy_with(result=elements)
+
     def _initial(self, cached: Any) -> State:
         """Return the state that this execution begins with."""
         call = self.call
         if call.run_number > 1:
             return Retrying(last_run_number=call.run_number - 1)
+        if call.loop_count > 1:
+            return Looped(self._loop_result(), loop_count=call.loop_count - 1)
         if isinstance(cached, list):
             large: State = open_parts(cached)
             return large
@@ -249,12 +283,17 @@ class _Execution:
             "task_name": call.name,
             "slug": call.slug,
             "map_index": call.map_index,
+            "task_loop_count": call.loop_count,
+            "task_loop_result": self._loop_result(),
         }
+
+    def _loop_result(self) -> Any:
+        return None if self.before is None else open_result(self.before).state.result
 
     def _header(self, state: State, waits_for: Header | None) -> Header:
         call = self.call
         kind, nbytes, small = "", 0, None
-        if isinstance(state, Success):
+        if isinstance(state, (Success, Looped)):
             result = state.result
             # A skip without a result has none, which is not the same as None.
             if result is not None or not isinstance(state, Skipped):
@@ -307,12 +346,11 @@ def _gathered(received: list[Received], widths: Mapping[int, int]) -> list[Upstr
 
 def _as_sequence(body: Any) -> Any:
     """Return a body whose result others can take elements of, if it is anything like that."""
+    return lambda inputs: _elements(body(inputs))
 
-    def call(inputs: Mapping[str, Any]) -> Any:
-        value = body(inputs)
-        return value if right_line(ARGUMENT, value) else sequence_of(value)
 
-    return call
+def _elements(value: Any) -> Any:
+    return value if right_line(ARGUMENT, value) else sequence_of(value)
 
 
 def _measure(value: Any) -> dict[str, Any]:

@@ -64,6 +64,9 @@ class Call(NamedTuple):
     own: bytes = b""
     #: Position of the constant that has the pickled arguments; -1 where they are in the call.
     template: int = -1
+    #: Which iteration of a loop this is, from 1. From the second on, the last reference is the
+    #: state of the one before.
+    loop_count: int = 1
     #: True where only the trigger of a mapped task is asked.
     expands: bool = False
     #: True where the result is to be something of which others take elements.

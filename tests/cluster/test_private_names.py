@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 from dask._task_spec import Alias
-from distributed import Event
+from distributed import Event, get_worker
 from marks import eventually
 from watched import assert_nothing_left, tasks_on
 
@@ -18,6 +18,10 @@ pytestmark = pytest.mark.cluster
 
 def join(*parts):
     return "".join(map(str, parts))
+
+
+def where(_):
+    return get_worker().address
 
 
 def wait_for(name):
@@ -108,7 +112,11 @@ def test_what_is_sent_refers_to_nothing_of_ours(client):
     """The scheduler and every worker unpickle it, with or without this package."""
     from dask_taskrunner.worker.bootstrap import make_bootstraps
 
-    imported = (b"dask_taskrunner.worker.run_task", b"dask_taskrunner.worker.envelope")
+    imported = (
+        b"dask_taskrunner.worker.run_task",
+        b"dask_taskrunner.worker.envelope",
+        b"dask_taskrunner.worker.piece",
+    )
     for bootstrap in make_bootstraps():
         again = pickle.loads(pickle.dumps(bootstrap))
         for data in (pickle.dumps(bootstrap), pickle.dumps(again)):
@@ -155,3 +163,17 @@ def test_a_cancelled_future_says_why(cluster):
         assert caught.value.reason
         assert eventually(lambda: not tasks_on(client))
     assert issubclass(exceptions.TaskCancelled, CancelledError)
+
+
+def test_a_function_of_the_key_says_where_each_task_would_best_run(client):
+    one, other = sorted(client.nthreads())
+    keys = [("placed", n, 1) for n in range(6)]
+    wanted = [[one], [other], [one], [other], [], ["tcp://127.0.0.1:1"]]
+    workers = dict(zip(keys, wanted, strict=True))
+    with messages.preferring(workers):
+        futures = client.map(where, range(6), key=keys, pure=False, priority=-0.5)
+    found = client.gather(futures)
+    assert found[:4] == [one, other, one, other]
+    assert set(found[4:]) <= {one, other}
+    del futures
+    assert_nothing_left(client)

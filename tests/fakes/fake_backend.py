@@ -182,6 +182,7 @@ class FakeChannel:
         self._tasks: dict[tuple[TaskRunId, int], FakeTask] = {}
         self._held: dict[TaskRunId, int] = {}
         self.forgotten: list[TaskRunId] = []
+        self._loops: dict[TaskRunId, FakeTask] = {}
         self._changed = threading.Condition(threading.RLock())
         self._events: list[Event] = []
         self.submitted: list[Submission] = []
@@ -243,6 +244,7 @@ class FakeChannel:
 
     def settle(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
+            self._loops.pop(id, None)
             for shared in self._needs(id):
                 # One that was cancelled before it was sent needed nothing yet.
                 self.users.setdefault(shared, set()).discard(id)
@@ -268,6 +270,8 @@ class FakeChannel:
         self._may_fail("submit")
         with self._changed:
             for run in runs:
+                if run.loop_from and (run.id, run.loop_from) in self._tasks:
+                    self._loops[run.id] = self._tasks[run.id, run.loop_from]
                 worker = self._backend.workers[run.id[0] % len(self._backend.workers)]
                 self._tasks[run.id, run.submission] = FakeTask(run, worker)
                 self._held[run.id] = run.submission
@@ -391,7 +395,7 @@ class FakeChannel:
             task.worker = self._backend.worker_here
             definition, row = self._references(task)
             spec = self._spec_of(task.run.id)
-            cached = self._begins_with(spec) is not None
+            cached = self._begins_with(spec) is not None and not task.run.loop_from
             call = pickle_call(self._spec.run, task.run, spec, references=len(row), cached=cached)
         value = worker_side.run_task(call, definition, row if len(row) <= NARROW else (list(row),))
         with self._changed:
@@ -414,7 +418,10 @@ class FakeChannel:
         if spec.foreign is not None:
             return self.shared[spec.code], (*row, spec.foreign.value)
         row += [_handed_to(task.worker, source) for source in self._upstream(task.run)]
-        if (first := self._begins_with(spec)) is not None:
+        if task.run.loop_from:
+            before = self._loops[task.run.id]
+            row.append(_handed_to(task.worker, before))
+        elif (first := self._begins_with(spec)) is not None:
             row.append(first)
         return self.shared[spec.code], tuple(row)
 

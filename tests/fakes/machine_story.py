@@ -19,6 +19,7 @@ from dask_taskrunner.machine.commands import (
     SubmitMany,
 )
 from dask_taskrunner.machine.events import (
+    Approved,
     BodyBegan,
     CancelAsked,
     ClusterLost,
@@ -27,6 +28,7 @@ from dask_taskrunner.machine.events import (
     HistoryRead,
     Loss,
     NoMoreRuns,
+    Rejected,
     ResultsDropped,
     ResultsWanted,
     RunsAdded,
@@ -210,6 +212,12 @@ class Story:
 
     def cancels(self, *runs: Name, reason: str = "not needed") -> list[Command]:
         return self.tell(RunsCancelled(self.now, tuple(map(full, runs)), reason))
+
+    def approves(self, *runs: Name) -> list[Command]:
+        return self.tell(Approved(self.now, tuple(map(full, runs))))
+
+    def rejects(self, *runs: Name) -> list[Command]:
+        return self.tell(Rejected(self.now, tuple(map(full, runs))))
 
     def reads_history(self) -> list[Command]:
         return self.tell(HistoryRead(self.now))

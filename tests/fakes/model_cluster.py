@@ -158,12 +158,12 @@ class ModelCluster(ModelDask):
                 widths[position] = 0
                 continue
             if family.plan.maps is not None:
-                # Its state is told by value, also while a child is made again.
-                assert family.header is not None, f"{run.id} stands behind all of {id}"
+                # Its state is told by value.
+                assert family.phase == "finished", f"{run.id} stands behind all of {id}"
             if family.length is None or position not in lists or run.expands:
                 ids.append(id)
             else:
-                assert family.phase == "finished", f"{run.id} is passed all of {id}"
+                assert not family.unfinished_children, f"{run.id} is passed all of {id}"
                 widths[position] = family.length
                 ids += [(id[0], child) for child in range(family.length)]
         assert (run.upstream_ids, run.widths) == (tuple(ids), widths)

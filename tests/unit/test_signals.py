@@ -11,6 +11,7 @@ from dask_taskrunner.signals import (
     CANCELLED,
     DONTRUN,
     FAIL,
+    LOOP,
     PAUSE,
     RETRY,
     SKIP,
@@ -26,6 +27,7 @@ STATES = {
     TRIGGERFAIL: "TriggerFailed",
     RETRY: "Retrying",
     PAUSE: "Paused",
+    LOOP: "Looped",
     CANCELLED: "Cancelled",
     DONTRUN: "Skipped",
 }

@@ -34,7 +34,7 @@ def test_any_failure_of_a_reference_task_is_the_runs_before_all_else(state: str)
 
 
 def test_an_unfinished_reference_task_pauses_the_run_before_a_cancelled_one() -> None:
-    assert ended({0: "Paused", 1: "Cancelled"}) == ("Paused", "t0 did not finish")
+    assert ended({0: "Paused", 1: "Cancelled"}) == ("Paused", "t0 waits for run.approve('t0')")
 
 
 def test_a_cancelled_reference_task_cancels_the_run() -> None:
@@ -67,7 +67,7 @@ def test_a_run_goes_on_while_anything_can_advance() -> None:
     story.wakes(10.0)
     assert story.final is None
     story.ends(1)
-    assert story.final == ("Paused", "t0 did not finish")
+    assert story.final == ("Paused", "t0 waits for run.approve('t0')")
 
 
 def test_what_waits_for_a_paused_run_is_not_sent() -> None:
@@ -75,7 +75,7 @@ def test_what_waits_for_a_paused_run_is_not_sent() -> None:
     story.starts()
     story.ends(0, "Paused", body=False)
     assert story.phases() == "pww"
-    assert story.final == ("Paused", "t2 did not finish")
+    assert story.final == ("Paused", "t0 waits for run.approve('t0')")
 
 
 def test_the_end_is_one_command_and_the_last_entry_of_the_history() -> None:

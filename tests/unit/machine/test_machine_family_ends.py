@@ -97,7 +97,7 @@ def test_a_mapped_run_is_paused_where_a_child_is_and_the_rest_have_finished() ->
     record = story.record(0)
     assert (record.shown, record.retry_header.message) == ("Paused", "t0[1] paused")
     story.ends(1)
-    assert story.final == ("Paused", "t0 did not finish")
+    assert story.final == ("Paused", "t0[1] waits for run.approve('t0[1]')")
 
 
 def test_several_paused_children_are_counted() -> None:
@@ -142,6 +142,36 @@ def test_a_mapped_run_has_ended_where_its_paused_child_is_cancelled() -> None:
     assert changes(story, 0)[-1] == ("Paused", "Mapped")
 
 
+def test_a_child_that_is_approved_goes_on_and_the_mapped_run_with_it() -> None:
+    story = Story({0: (), 1: (0,)}, maps={0: OVER_TWO}, lists={1: (0,)}, handlers=True)
+    story.starts()
+    story.wakes()
+    story.end((0, 0))
+    story.ends((0, 1), "Paused")
+    assert story.final[0] == "Paused"
+    assert hooks(story.approves((0, 1))) == [
+        (None, "Paused", "Running"),
+        ((0, 1), "Paused", "Pending"),
+        (0, "Paused", "Running"),
+    ]
+    assert sent(story.wakes()) == [((0, 1), 2)]
+    story.end((0, 1))
+    assert sent(story.wakes()) == [(1, 1)]
+    story.ends(1)
+    assert story.final == ("Success", "reference tasks succeeded")
+
+
+def test_a_child_that_is_rejected_is_skipped_and_the_mapped_run_has_ended() -> None:
+    story = Story({0: (), 1: (0,)}, maps={0: OVER_TWO}, lists={1: (0,)})
+    story.starts()
+    story.wakes()
+    story.end((0, 0))
+    story.ends((0, 1), "Paused")
+    story.rejects((0, 1))
+    assert story.record(0).header.message == "1 Success, 1 Skipped"
+    assert sent(story.wakes()) == [(1, 1)]
+
+
 def test_what_waits_for_a_paused_child_is_left_where_it_is() -> None:
     story = Story({0: (), 1: (0,), 2: (1,)}, maps={0: OVER_TWO, 1: BY_INDEX}, lists={2: (1,)})
     story.starts()
@@ -149,7 +179,7 @@ def test_what_waits_for_a_paused_child_is_left_where_it_is() -> None:
     story.ends((0, 0), "Paused")
     story.end((0, 1), (1, 1))
     assert story.states()[:3] == ["Paused", "Running", "Pending"]
-    assert story.final == ("Paused", "t2 did not finish")
+    assert story.final == ("Paused", "t0[0] waits for run.approve('t0[0]')")
 
 
 # --- cancelled -----------------------------------------------------------------------------------
@@ -279,7 +309,7 @@ def test_a_run_that_an_error_of_ours_breaks_is_cancelled_with_its_children() -> 
         (("Cancelled", "TriggerFailed"), ("Failed", "t0 failed")),
         (("Success", "Cancelled"), ("Cancelled", "t0 cancelled")),
         (("Success", "Skipped"), ("Success", "reference tasks succeeded")),
-        (("Paused", "Failed"), ("Paused", "t0 did not finish")),
+        (("Paused", "Failed"), ("Paused", "t0[0] waits for run.approve('t0[0]')")),
     ],
 )
 def test_a_mapped_reference_task_is_what_its_children_are(

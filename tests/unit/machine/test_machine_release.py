@@ -50,7 +50,7 @@ def test_what_paused_keeps_its_inputs() -> None:
     story.starts()
     story.ends(0, big=True)
     story.ends(1, "Paused", body=False)
-    assert story.final == ("Paused", "t1 did not finish")
+    assert story.final == ("Paused", "t1 waits for run.approve('t1')")
     assert story.held() == {0}
 
 

@@ -187,7 +187,9 @@ def test_manual_only_pauses_each_child(finish):
         with Flow("manual") as flow:
             inc.map(over or give([1, 2]), task_args={"trigger": triggers.manual_only})
         run = finish(flow)
-        assert run.state == states.Paused(message="inc did not finish")
+        assert run.state == states.Paused(
+            message="inc[0], inc[1] wait for run.approve('inc[0]', 'inc[1]')"
+        )
         assert isinstance(run["inc"].state, states.Paused)
         assert [type(child.state).__name__ for child in run["inc"].children] == ["Paused"] * 2
 

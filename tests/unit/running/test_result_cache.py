@@ -288,3 +288,25 @@ def test_a_plan_without_cache_for_is_left_alone(run, cache, backend):
         flow, {}, task_defaults={}, keep="all", return_tasks=None, packer=Packer()
     )  # fmt: skip
     assert cache.prepare(plan, backend, offers=True) == (plan, backend)
+
+
+def test_each_child_of_a_mapped_task_takes_its_own(run):
+    @task(cache_for=HOUR)
+    def half(x):
+        ran(x)
+        return [x / 2] * 1000
+
+    def flow(xs):
+        with Flow("mapped") as flow:
+            half.map(xs)
+        return flow
+
+    first = run(flow([1, 2, 3]), keep="all")
+    second = run(flow([1, 5, 3, 4]), keep="all")
+    # One has another input, and one is new.
+    assert sorted(RAN) == [1, 2, 3, 4, 5]
+    assert [r[0] for r in second.result()] == [0.5, 2.5, 1.5, 2.0]
+    assert second["half[0]"].state.message == "cached result"
+    assert first.result()[2] == second.result()[2]
+    assert [r[0] for r in run(flow([1]), keep="all").result()] == [0.5]
+    assert len(RAN) == 5

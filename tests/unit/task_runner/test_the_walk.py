@@ -74,6 +74,8 @@ def test_the_body_finds_in_its_context_who_it_is_and_what_was_given(task):
         "task_run_name": "clean-2[3]",
         "region": "eu",
         "task_run_number": 1,
+        "task_loop_count": 1,
+        "task_loop_result": None,
     }
     assert context.to_dict() == {}
 
