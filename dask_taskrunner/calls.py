@@ -385,4 +385,5 @@ def _elements_of(name: str, label: str, value: Any, foreign_types: tuple[type, .
     if right is not None:
         kind = type(value).__name__
         raise ArgumentError(f"map: {name} cannot be mapped over {label}, a {kind}. {right}")
-    return elements_of(name, label, value)
+    # They are sent from here one by one: as iteration gives them, plain numbers of a Series.
+    return list(elements_of(name, label, value))

@@ -14,7 +14,14 @@ from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.plans import Plan
-from dask_taskrunner.machine.records import ACTIVE, READ, Phase, TaskRunRecord, make_records
+from dask_taskrunner.machine.records import (
+    ACTIVE,
+    READ,
+    Phase,
+    TaskRunRecord,
+    make_records,
+    read_by,
+)
 from dask_taskrunner.machine.submissions import children_of, submission_of
 from dask_taskrunner.machine.timers import Timers
 
@@ -75,8 +82,8 @@ class Board:
                 reader.unopened_upstream -= opened
                 reader.unfinished_upstream -= ended
         if read:
-            for id in record.plan.upstream:
-                self.records[id].unfinished_readers -= read
+            for source in read_by(record.plan, self.records):
+                source.unfinished_readers -= read
 
     def _move_in_family(self, family: TaskRunRecord, ended: int, paused: int) -> None:
         family.unfinished_children -= ended
@@ -159,13 +166,15 @@ class Board:
 
     def readers(self, record: TaskRunRecord) -> Iterator[TaskRunRecord]:
         """Yield the runs that stand behind one: a child's list is read behind its mapped run."""
-        for id in record.downstream:
-            yield self.records[id]
+        yield from (self.records[id] for id in record.downstream)
         family = record.family
-        for id in family.downstream if family is not None else ():
-            # Who only waits for it stands behind none of its futures.
+        # Before, nobody can read it; and there may be very many who will.
+        if family is None or family.phase != "finished":
+            return
+        for id in family.downstream:
             reader = self.records[id]
-            if family and any(family.id == reader.plan.upstream[n] for n in reader.plan.lists):
+            # To be expanded a run reads no value, and for a state alone nobody does.
+            if reader.plan.maps is None and family in read_by(reader.plan, self.records):
                 yield reader
 
     def withdraw_behind(self, record: TaskRunRecord, at: float) -> None:

@@ -20,7 +20,7 @@ from dask_taskrunner.machine.events import (
     RunsAdded,
 )
 from dask_taskrunner.machine.plans import PlannedRun
-from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.records import TaskRunRecord, read_by
 
 
 class Growth:
@@ -66,7 +66,9 @@ class Growth:
             text = "what it was given was released before it was sent; keep the future until then"
             self._desk.end_on_client(record, "Failed", text)
             return record
-        record = TaskRunRecord(run, int(run.is_held or self._desk.plan.keeps(run.id)))
+        is_kept = run.is_held or self._desk.plan.keeps(run.id)
+        # Who holds a mapped run holds its children.
+        record = TaskRunRecord(run, int(is_kept and family is None))
         record.family = family
         if board.plan.is_open:
             # The readers come and go.
@@ -75,9 +77,10 @@ class Growth:
         for id in run.upstream:
             source = board.records[id]
             source.add_reader(run.id)
-            source.unfinished_readers += 1
             record.unopened_upstream += not source.is_open_in(source.phase)
             record.unfinished_upstream += source.phase != "finished"
+        for source in read_by(run, board.records):
+            source.unfinished_readers += 1
         board.records[run.id] = record
         board.counts[run.name]["Pending"] += 1
         return record
@@ -93,7 +96,7 @@ class Growth:
                 continue
             if record.plan.maps is not None:
                 self._board.families.append(record)
-            elif not record.unopened_upstream:
+            elif self._board.is_ready(record):
                 self._board.queue_alone(record)
 
     def _place(self, record: TaskRunRecord) -> None:

@@ -211,8 +211,8 @@ class Losses:
         if source is not None:
             # If the record calls that run finished, its future brought another value this time.
             self.lose_value(source, f"{record.plan.slug} found it unfinished")
-        if board.is_ready(record) and not record.unfinished_upstream:
-            board.queue(record)
+        if not record.unfinished_upstream:
+            board.queue_if_ready(record)
 
     def made_again(self, record: TaskRunRecord, header: Header) -> None:
         """Take in what came of making a lost value again."""

@@ -5,7 +5,7 @@ The records are the truth about the run. Only the machine changes them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
@@ -135,10 +135,10 @@ class TaskRunRecord:
         self.crashes = self.innocent = self.deaths = 0
         #: That of the newest header, so that the same news twice is news once.
         self.last_execution = 0
-        #: Upstream runs in no OPEN phase, and those in another phase than finished.
+        #: Upstream runs in no open phase, and those in another phase than finished.
         self.unopened_upstream = self.unfinished_upstream = len(plan.upstream)
-        #: Direct downstream runs in no READ phase, and those that failed or were cancelled: a
-        #: resume needs their inputs.
+        #: Direct downstream runs that read it and are in no READ phase, and those that failed or
+        #: were cancelled: a resume needs their inputs.
         self.unfinished_readers = self.failed_readers = 0
         #: The mapped run whose child this is, and how many children a mapped run has, once known.
         self.family: TaskRunRecord | None = None
@@ -186,6 +186,9 @@ class TaskRunRecord:
     @property
     def is_read(self) -> bool:
         """True while a run that reads this one has not finished."""
+        if self.plan.maps is not None:
+            # Its state is told by value, and what is read are its children.
+            return False
         family = self.family
         return self.unfinished_readers > 0 or (family is not None and family.unfinished_readers > 0)
 
@@ -323,8 +326,19 @@ def make_records(plan: Plan) -> dict[TaskRunId, TaskRunRecord]:
     for id, record in records.items():
         for upstream in record.plan.upstream:
             downstream[upstream].append(id)
+        for source in read_by(record.plan, records):
+            source.unfinished_readers += 1
     for id, readers in downstream.items():
         # Of an open plan the readers come and go.
         records[id].downstream = dict.fromkeys(readers) if plan.is_open else tuple(readers)
-        records[id].unfinished_readers = len(readers)
     return records
+
+
+def read_by(
+    plan: PlannedRun, records: Mapping[TaskRunId, TaskRunRecord]
+) -> Iterator[TaskRunRecord]:
+    """Yield the runs upstream of which a run reads more than a state that is told by value."""
+    for position, id in enumerate(plan.upstream):
+        source = records[id]
+        if source.plan.maps is None or plan.reads_children(position):
+            yield source

@@ -15,14 +15,14 @@ from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.plans import MapPlan, Plan, PlannedRun
 from fakes.model_cluster import ModelCluster
 from fakes.model_dask import EPOCH, SimTask
+from fakes.model_oracle import Outcome
 from fakes.model_states import (
-    _STATES,
-    Outcome,
     Script,
     Value,
     before_body,
     header_of,
     result_of,
+    state_of,
     waits_for,
 )
 from fakes.random_flows import random_scripts
@@ -58,17 +58,17 @@ class MappedCluster(ModelCluster):
         if (unfinished := waits_for(upstream)) is not None:
             return value("Pending", more={"waits_for": list(unfinished.id)})
         states = list(_states(upstream, run.widths, len(self._plan_of(run.id).upstream)))
-        if (state := before_body(script, states)) is not None:
+        if (state := before_body(script, [[state] for state in states])) is not None:
             return value(state)
         if run.expands:
             return value("Running", more={"expands": True})
         word = script.at(run.run_number, task.executed > 0)
-        state, kind = _STATES[word]
+        state, kind = state_of(word)
         if word == "retry":
             return value(state, at, more={"delay": script.delay})
         if state != "Success":
             return value(state, at)
-        result = result_of(run.id, [source.result for source in upstream])
+        result = result_of(run.id, word, [source.result for source in upstream])
         small = pickle.dumps(result) if word == "small" else None
         n = run.id[0]
         more = {"length": self.lengths[n]} if n in self.lengths else {}
@@ -217,14 +217,14 @@ def _end(
             results += [end[1] for end in ends if end]
         else:
             results.append(None)
-    state = before_body(script, states)
+    state = before_body(script, [[state] for state in states])
     if state is not None:
         return (state, None)
     word = next(word for word in script.does if word != "retry")
     if word == "pause":
         return None
-    ended = _STATES[word][0]
-    return (ended, result_of(id or run.id, results) if ended == "Success" else None)
+    ended, _ = state_of(word)
+    return (ended, result_of(id or run.id, word, results) if ended == "Success" else None)
 
 
 def _expanded(  # noqa: C901 (the rule's table, in its order)
@@ -251,7 +251,7 @@ def _expanded(  # noqa: C901 (the rule's table, in its order)
                 states += together([end[0] for child in children[id] if (end := found[child])])
             else:
                 states.append(outcome[0])
-        state = before_body(script, states)
+        state = before_body(script, [[state] for state in states])
         if state is not None:
             return (state, None), None
     all_lengths = [*maps.lengths.values(), *(len(children[id]) for id in apart)]
