@@ -90,6 +90,22 @@ def test_the_children_of_an_earlier_run_are_read_where_they_are(runner, monkeypa
     first.release()
 
 
+def test_a_map_over_a_future_moves_nothing_through_the_client(runner, monkeypatch):
+    traffic = Traffic(monkeypatch)
+    made = runner.submit(made_of("list", 10))
+    futures = runner.map(first_of, made)
+    assert len(futures) == 10
+    assert futures.results(timeout=20) == list(range(10))
+    with Flow("rows") as flow:
+        made_of("list", 5)()
+    run = runner.run(flow)
+    assert runner.map(first_of, run["made"]).results(timeout=20) == list(range(5))
+    theirs = runner.client.submit(made_of("array", 4).run)
+    assert runner.map(first_of, theirs).results(timeout=20) == list(range(4))
+    assert traffic.bytes < MEGABYTE
+    del theirs
+
+
 # --- large lists ---------------------------------------------------------------------------------
 
 
