@@ -48,8 +48,9 @@ class Arguments(NamedTuple):
     constants: tuple[list[Any], ...]
     #: The plain value of somebody else's future, alone.
     foreign: tuple[Any, ...]
-    #: True where a skip that has a result is passed as a missing one.
-    skips_are_missing: bool = False
+    #: True where a skip that has a result, and a mapped run that was skipped or has failed, are
+    #: passed as a missing one.
+    wants_ends: bool = False
 
     def received(self) -> Iterator[Received]:
         """Yield the state of every run upstream."""
@@ -77,7 +78,7 @@ class Arguments(NamedTuple):
             if not isinstance(source, list):
                 states[source.slug] = source.state
             elif source:
-                states[source[0].slug.rpartition("[")[0]] = _summed(source)
+                states[_parent_slug(source)] = _summed(source)
         return states
 
     def inputs(self) -> dict[str, Any]:
@@ -125,16 +126,23 @@ class Arguments(NamedTuple):
             return open_parts(self.constants[position])
         source = self.upstream[position]
         if isinstance(source, list):
-            return [self._result_of(child) for child in source]
+            return self._results_of(source)
         if isinstance(placeholder, ElementPlaceholder):
             return self._element_of(source, self.call.map_index, self.call.promised[position])
         if isinstance(placeholder, ItemPlaceholder):
             return self._element_of(source, placeholder.index, placeholder.length)
         return self._result_of(source)
 
+    def _results_of(self, children: list[Received]) -> Any:
+        if self.wants_ends and children:
+            state = _summed(children)
+            if state.is_skipped() or not state.is_successful():
+                return MissingResult(_parent_slug(children), state)
+        return [self._result_of(child) for child in children]
+
     def _result_of(self, source: Received) -> Any:
         # A header without a kind has no result; None has one: NoneType.
-        if source.header.kind and not (self.skips_are_missing and source.state.is_skipped()):
+        if source.header.kind and not (self.wants_ends and source.state.is_skipped()):
             return source.state.result
         return MissingResult(source.slug, source.state)
 
@@ -152,6 +160,10 @@ class Arguments(NamedTuple):
                 f"and was made again with {length}"
             )
         return element_of(values, index - more.get("offset", 0))
+
+
+def _parent_slug(children: list[Received]) -> str:
+    return children[0].slug.rpartition("[")[0]
 
 
 def _summed(children: list[Received]) -> Mapped:
