@@ -109,12 +109,26 @@ class Growth:
         elif given is None:
             return
         elif role == "given":
+            if record.plan.children is not None:
+                self._bring(record, record.plan.children)
             self._arrive(record, given)
         else:
             record.run_number = given.more.get("last_run_number", 0) + 1
             due = given.more.get("scheduled_time")
             if due is not None and due > self._desk.time:
                 self._wait(record, given, due)
+
+    def _bring(self, record: TaskRunRecord, children: tuple[PlannedRun, ...]) -> None:
+        """Take in the children of a mapped run that was not run here."""
+        board, before = self._board, record.shown
+        length = len(children)
+        header = self._desk.made(record, "Running", f"{length} of {length} finished")
+        header = header._replace(more={"children": length})
+        board.counts[record.plan.name][before] -= 1
+        record.length = record.unfinished_children = length
+        board.move(record, "expanded")
+        board.show(record, before, self._desk.time, header)
+        self._begin([self._add(child, record) for child in children])
 
     def _leave_out(self, record: TaskRunRecord, given: Header | None) -> None:
         """Have a run stand still, and show the state that it is given."""

@@ -74,6 +74,8 @@ class PlannedRun(NamedTuple):
     maps: MapPlan | None = None
     #: Positions of upstream runs of which it is passed a list, if these are mapped.
     lists: frozenset[int] = frozenset()
+    #: Of a mapped run that is given: its children, which are as well.
+    children: tuple[PlannedRun, ...] | None = None
     #: What goes out first where several can; -1 for its own position.
     wave: int = -1
 

@@ -17,6 +17,7 @@ from dask_taskrunner.worker.envelope import Received, open_parts
 from dask_taskrunner.worker.placeholders import (
     ConstantPlaceholder,
     ElementPlaceholder,
+    ItemPlaceholder,
     OwnPlaceholder,
     Placeholder,
 )
@@ -25,7 +26,13 @@ from dask_taskrunner.worker.wire import Call
 #: What an upstream run of the plan came to: its state, or those of its children.
 Upstream: TypeAlias = Received | list[Received]
 
-_PLACEHOLDERS = (Placeholder, ConstantPlaceholder, ElementPlaceholder, OwnPlaceholder)
+_PLACEHOLDERS = (
+    Placeholder,
+    ConstantPlaceholder,
+    ElementPlaceholder,
+    ItemPlaceholder,
+    OwnPlaceholder,
+)
 
 
 class LengthChanged(ArgumentError):
@@ -120,7 +127,9 @@ class Arguments(NamedTuple):
         if isinstance(source, list):
             return [self._result_of(child) for child in source]
         if isinstance(placeholder, ElementPlaceholder):
-            return self._element_of(source, position)
+            return self._element_of(source, self.call.map_index, self.call.promised[position])
+        if isinstance(placeholder, ItemPlaceholder):
+            return self._element_of(source, placeholder.index, placeholder.length)
         return self._result_of(source)
 
     def _result_of(self, source: Received) -> Any:
@@ -129,8 +138,8 @@ class Arguments(NamedTuple):
             return source.state.result
         return MissingResult(source.slug, source.state)
 
-    def _element_of(self, source: Received, position: int) -> Any:
-        values, promised = self._result_of(source), self.call.promised[position]
+    def _element_of(self, source: Received, index: int, promised: int) -> Any:
+        values = self._result_of(source)
         if isinstance(values, MissingResult):
             return values
         more = source.header.more
@@ -142,7 +151,7 @@ class Arguments(NamedTuple):
                 f"{source.slug} had {promised} elements when {self.call.slug} was mapped over it, "
                 f"and was made again with {length}"
             )
-        return element_of(values, self.call.map_index - more.get("offset", 0))
+        return element_of(values, index - more.get("offset", 0))
 
 
 def _summed(children: list[Received]) -> Mapped:

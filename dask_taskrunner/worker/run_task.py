@@ -17,8 +17,15 @@ from typing import Any
 from distributed import Worker, get_worker
 
 from dask_taskrunner.exceptions import ResultNotSerializable, TaskRunnerError
-from dask_taskrunner.graph.mapping import ARGUMENT, right_line, sequence_of
-from dask_taskrunner.headers import NOTHING_MORE, Header, describe, small_result, state_name
+from dask_taskrunner.graph.mapping import elements_if_any, measure
+from dask_taskrunner.headers import (
+    NOTHING_MORE,
+    Header,
+    child_slug,
+    describe,
+    small_result,
+    state_name,
+)
 from dask_taskrunner.run_context import context, no_entries
 from dask_taskrunner.short_texts import shorten_message
 from dask_taskrunner.states import (
@@ -152,11 +159,16 @@ class _Execution:
             Received.by_value(*by_value[position]) if position in by_value else Received(next(held))
             for position in range(len(by_value) + len(upstream))
         ]
+        widths = self.call.widths
+        gathered: list[Upstream] = _gathered(received, widths) if widths else [*received]
         for position, slug in self.call.known_as.items():
-            received[position].slug = slug
-        if not self.call.widths:
-            return [*received]
-        return _gathered(received, self.call.widths)
+            source = gathered[position]
+            if isinstance(source, list):
+                for map_index, child in enumerate(source):
+                    child.slug = child_slug(slug, map_index)
+            else:
+                source.slug = slug
+        return gathered
 
     def _run_pipeline(self, arguments: Arguments, cached: Any, ready: bool) -> State:
         call = self.call
@@ -196,7 +208,7 @@ class _Execution:
         A signal or a state handler may have brought what can be read only once.
         """
         try:
-            elements = _elements(state.result)
+            elements = elements_if_any(state.result)
         except Exception as error:  # noqa: BLE001 (the user's own iterator)
             return self._failed(error, "was made a list")
         return state if elements is state.result else state.copy_with(result=elements)
@@ -303,7 +315,7 @@ class _Execution:
         if self.error is not None and not isinstance(state, Failed):
             more = {**more, "error": shorten_message(self.error)}
         if call.is_mapped_over and kind:
-            more = {**more, **_measure(state.result)}
+            more = {**more, **measure(state.result)}
         if call.expands and isinstance(state, Running):
             more = {**more, "expands": True}
         if waits_for is not None:
@@ -346,17 +358,7 @@ def _gathered(received: list[Received], widths: Mapping[int, int]) -> list[Upstr
 
 def _as_sequence(body: Any) -> Any:
     """Return a body whose result others can take elements of, if it is anything like that."""
-    return lambda inputs: _elements(body(inputs))
-
-
-def _elements(value: Any) -> Any:
-    return value if right_line(ARGUMENT, value) else sequence_of(value)
-
-
-def _measure(value: Any) -> dict[str, Any]:
-    """Return what a header says of a result that others take elements of."""
-    why = right_line(ARGUMENT, value)
-    return {"length": len(sequence_of(value))} if why is None else {"no_length": why}
+    return lambda inputs: elements_if_any(body(inputs))
 
 
 def _open_flow(definition: list[Any]) -> _OpenFlow:
