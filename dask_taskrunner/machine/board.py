@@ -189,10 +189,10 @@ class Board:
     def withdraw(self, record: TaskRunRecord, at: float) -> None:
         """Take back one run: it waits again."""
         before = record.shown
-        if record.running is not None:
-            # A body that runs cannot be stopped; its end is still to be heard of.
+        if record.running is not None:  # A body cannot be stopped; its end is to be heard of.
             record.left_running, record.running = record.running, None
-        self.let_go(record)
+        if not record.goes_on:
+            self.let_go(record)
         self.move(record, "waiting")
         self.show(record, before, at, None)
 

@@ -182,11 +182,13 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug = record.plan.slug
     if record.phase == "finished" and record.header is None:
         yield f"{slug} is finished without a state"
-    goes_on = record.loop_from == record.submission and record.phase in ("waiting", "queued")
-    if record.future and record.phase not in ("submitted", "finished") and not goes_on:
+    is_there = record.phase in ("submitted", "finished") or record.goes_on
+    if record.future and not is_there:
         yield f"{slug} is {record.phase}, and its future is held"
     if record.phase == "submitted" and not record.future:
         yield f"{slug} is submitted, and its future was released"
+    if record.goes_on and not record.future:
+        yield f"{slug} is to go on with a result that was released"
     if record.phase in ("queued", "submitted"):
         for source in _stood_behind(board, record):
             # Of a mapped run only the trigger is asked, by what the others have come to.

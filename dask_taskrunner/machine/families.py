@@ -121,6 +121,7 @@ class Families:
     def _children(self, record: TaskRunRecord, length: int) -> Iterator[PlannedRun]:
         plan, maps = record.plan, _maps(record)
         child = plan._replace(maps=None)
+        lists = {plan.upstream[position] for position in plan.lists}
         for i in range(length):
             upstream = plan.upstream
             if maps.by_index:
@@ -130,7 +131,6 @@ class Families:
                 )
             if maps.own_upstream:
                 upstream = (*upstream[: maps.common], *maps.own_upstream[i])
-                lists = {plan.upstream[position] for position in plan.lists}
                 child = child._replace(lists=_positions(upstream, lists))
             yield child._replace(
                 id=(record.id[0], i),
@@ -147,8 +147,7 @@ class Families:
     def _take_stock(self, record: TaskRunRecord) -> None:
         """Show what an expanded run has come to, if all its children have ended or paused."""
         if record.unfinished_children == 0:
-            if record.header is None:
-                self._change(record, self._sum(record))
+            self._change(record, self._sum(record))
             self._board.finish(record)
         elif record.unfinished_children == record.paused_children:
             if record.retry_header is None:

@@ -197,6 +197,9 @@ class Losses:
         """Send finished runs once more."""
         board = self._board
         for record in found:
+            if record.loop_from:
+                # What it began with the last time was let go when it ended.
+                start_over(record)
             board.move(record, "waiting")
         # Only now it is known which of them wait for others.
         for record in found:

@@ -212,6 +212,11 @@ class TaskRunRecord:
         return self.phase == "paused" and self.plan.role != "outside" and self.header is None
 
     @property
+    def goes_on(self) -> bool:
+        """True where its next iteration, which is not sent yet, begins with the future held."""
+        return 0 < self.loop_from == self.submission and self.phase in ("waiting", "queued")
+
+    @property
     def may_be_sent(self) -> bool:
         """True where the run has not finished, or its value may have to be made again."""
         return self.phase != "finished" or self.future or self.is_gone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fakes.machine_story import WALL, Story, known, notes, released, sent
 from fakes.mapped_plans import Over
+from fakes.random_flows import make_plan
 
 PAIR = {0: (), 1: (0,)}
 OVER_TWO = Over(lengths=(2,))
@@ -162,3 +163,50 @@ def test_a_list_that_is_given_is_mapped_over() -> None:
     story.may_expand(1)
     story.wakes()
     assert story.last_sent((1, 1)).upstream == (1,)
+
+
+def with_given_children(upstream: dict[int, tuple[int, ...]], **options: object) -> Story:
+    """Return a story in which 0 has ended in an earlier run, and its two children with it."""
+    plan = make_plan(upstream, maps={0: OVER_TWO} | options.pop("maps", {}), **options)
+    first, *others = plan.runs
+    children = tuple(
+        first._replace(
+            id=(0, child), slug=f"t0[{child}]", maps=None, role="given",
+            given=known(0, big=True)._replace(map_index=child),
+        )
+        for child in range(2)
+    )  # fmt: skip
+    mapped = known(0, "Mapped", counts={"Success": 2})
+    first = first._replace(role="given", given=mapped, children=children)
+    return Story(plan._replace(runs=(first, *others)))
+
+
+def test_a_mapped_run_that_is_given_brings_its_children_for_who_is_passed_their_results() -> None:
+    story = with_given_children(PAIR, lists={1: (0,)})
+    assert sent(story.starts()) == [(1, 1)]
+    reader = story.last_sent(1)
+    assert (reader.upstream_ids, reader.upstream) == (((0, 0), (0, 1)), (1, 1))
+    assert story.states() == ["Mapped", "Pending", "Success", "Success"]
+    assert +story.machine.counts["task0"] == {"Success": 2}
+    assert released(story.end(1)) == [(0, 0), (0, 1), 1]
+
+
+def test_a_mapped_run_that_is_given_is_mapped_over_child_by_child() -> None:
+    story = with_given_children(PAIR, maps={1: Over(by_index=(0,))})
+    story.starts()
+    assert sent(story.wakes()) == [((1, 0), 1), ((1, 1), 1)]
+    assert released(story.end((1, 1))) == [(0, 1), (1, 1)]
+
+
+def test_who_only_comes_after_a_mapped_run_that_is_given_needs_none_of_its_children() -> None:
+    story = with_given_children(PAIR)
+    assert released(story.starts()) == [(0, 0), (0, 1)]
+    assert story.last_sent(1).upstream == (story.record(0).header,)
+
+
+def test_a_given_child_that_is_lost_is_not_made_again_and_its_reader_is_told() -> None:
+    story = with_given_children(PAIR, lists={1: (0,)})
+    story.starts()
+    story.loses_value((0, 1))
+    assert sent(story.wakes()) == [(1, 2)]
+    assert story.last_sent(1).upstream[1].state == "Crashed"

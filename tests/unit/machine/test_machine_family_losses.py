@@ -129,6 +129,21 @@ def test_two_children_that_are_lost_are_both_made_again_before_the_reader_goes_o
     assert sent(story.wakes()) == [(1, 2)]
 
 
+def test_a_child_that_is_born_while_a_value_is_made_again_waits_for_that() -> None:
+    upstream = {0: (), 1: (), 2: (0, 1)}
+    story = Story(upstream, maps={0: OVER_TWO, 2: Over(elements=(1,))}, lists={2: (0,)})
+    story.starts()
+    story.wakes()
+    story.end((0, 0), (0, 1))
+    story.ends(1, length=1)
+    story.wakes()
+    story.loses_value((0, 0))
+    story.may_expand(2)
+    assert sent(story.wakes()) == [((0, 0), 2)]
+    story.end((0, 0))
+    assert sent(story.wakes()) == [((2, 0), 1)]
+
+
 def test_a_failed_childs_exception_that_is_lost_goes_to_its_reader_by_value() -> None:
     story = reduced()
     story.ends((0, 0), "Failed", has_exception=True, type="ValueError")
