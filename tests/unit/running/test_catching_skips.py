@@ -120,16 +120,14 @@ def test_what_catches_skips_runs_where_its_branch_is_taken(finish, catching):
     assert run.result(caught) in (1, 5, [1, 3], [2, 4], [2, 3], [2])
 
 
-@pytest.mark.parametrize(
-    "catching", [lambda: merge(give(1), give(2)), lambda: drop_missing(give([1]))]
-)
+@pytest.mark.parametrize("catching", CATCHING.values(), ids=CATCHING)
 def test_what_catches_skips_fails_where_nobody_knows_its_branch(finish, catching):
     with Flow("unknown") as flow:
+        a, b, xs = give(1), give(2), give([1])
         with case(fail(), 1):
-            caught = catching()
+            caught = catching(a, b, xs)
         switch(give(0), {1: caught})
-    run = finish(flow)
-    state = run[caught].state
+    state = finish(flow)[caught].state
     assert isinstance(state, states.TriggerFailed)
     assert "root cause: fail: ValueError: broken" in state.message
 
