@@ -235,7 +235,9 @@ class Driver(HasEnds):
             self._handle(event)
 
     def _awaits(self, id: TaskRunId) -> bool:
-        return self.machine.records[id].phase == "submitted"
+        # A result of another run is held before the machine has heard that it was added.
+        record = self.machine.records.get(id)
+        return record is not None and record.phase == "submitted"
 
     def _handle(self, event: Event) -> None:
         self._last_events.append(event)

@@ -315,6 +315,26 @@ def test_a_flow_is_gone_on_with_by_hand(runner, finish, value):
     assert runner.map(give, [run["give"]] * 2).results(timeout=PATIENCE) == [value, value]
 
 
+def test_a_result_may_be_looked_after_before_its_run_is_known(runner, finish, monkeypatch):
+    run = finish(etl((give, LARGE)))
+    sweep, add = runner.channel.sweep, runner.channel.add
+    swept: list[object] = []
+
+    def sweep_and_count(awaited):
+        found = sweep(awaited)
+        swept.append(found)
+        return found
+
+    def add_and_wait(specs):
+        add(specs)
+        before = len(swept)
+        assert eventually(lambda: len(swept) > before + 1)
+
+    monkeypatch.setattr(runner.channel, "sweep", sweep_and_count)
+    monkeypatch.setattr(runner.channel, "add", add_and_wait)
+    assert runner.submit(give, run["give"]).result(PATIENCE) == LARGE
+
+
 @pytest.mark.parametrize("value", [5, LARGE], ids=["small", "large"])
 def test_a_flow_that_goes_on_is_waited_for(runner, start, value):
     gate = Gate("goes on")
