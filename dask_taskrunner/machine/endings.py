@@ -11,7 +11,8 @@ from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.machine.records import ACTIVE, READ, TaskRunRecord
-from dask_taskrunner.machine.submissions import children_of, expanded_by_index, sources_of
+from dask_taskrunner.machine.sources import children_of, sources_of
+from dask_taskrunner.machine.submissions import expanded_by_index
 from dask_taskrunner.states import Cancelled, Failed
 
 #: How many task runs a message names before it only counts.
@@ -39,10 +40,10 @@ def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -
     others = [
         id
         for id, record in records.items()
-        if record.header and issubclass(record.header.state_class, Failed)
+        if record.header and issubclass(record.header.state_class, Failed) and not record.inner
     ]
     if others:
-        total = sum(record.length is None for record in records.values())
+        total = sum(record.is_counted for record in records.values())
         text += f"; {len(others)} of {total} task runs failed: {_names(others, records)}"
     return flow_header("Success", text, at)
 
@@ -106,7 +107,7 @@ def broken(board: Board) -> list[str]:
         found.append("the count of active runs disagrees with the records")
     shown: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        if record.length is not None:
+        if not record.is_counted:
             continue
         shown[record.plan.name][record.shown] += 1
     # Of a mapped task without children nothing is left to count.
@@ -150,19 +151,19 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
     if record.phase == "finished" and record.header is None:
         yield f"{slug} is finished without a state"
     goes_on = record.loop_from == record.submission and record.phase in ("waiting", "queued")
-    if record.future and record.phase not in ("submitted", "finished") and not goes_on:
+    if record.future and record.phase not in ("submitted", "growing", "finished") and not goes_on:
         yield f"{slug} is {record.phase}, and its future is held"
     if record.phase == "submitted" and not record.future:
         yield f"{slug} is submitted, and its future was released"
+    # An open plan has neither maps nor growth, and forgets what is upstream.
+    read = upstream if board.plan.is_open else [*sources_of(record, board.records)]
     if record.phase in ("queued", "submitted"):
         apart = set() if record.plan.maps is None else expanded_by_index(record, board.records)
-        read = sources_of(record, board.records) if record.plan.lists else upstream
         for source in read:
             if source.id in apart:
                 continue
             if not source.is_open_in(source.phase) or source.is_gone:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
-    read = sources_of(record, board.records) if record.plan.lists else upstream
     finished = all(source.phase == "finished" for source in (*upstream, *read))
     if board.has_begun and record.phase == "waiting" and finished:
         yield f"{slug} waits, and nothing will wake it"
@@ -179,6 +180,12 @@ def _will_move(board: Board, record: TaskRunRecord) -> bool:
 
 def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug, children = record.plan.slug, [*children_of(record, board.records)]
+    for id in record.inner.runs if record.inner is not None else ():
+        children.append(board.records[id])
+        if board.records[id].outer is not record:
+            yield f"{slug} is made of {board.records[id].plan.slug}, which does not know it"
+    if record.phase == "growing" and not record.future:
+        yield f"{slug} grows, and the graph was released"
     if record.phase == "expanded" and not record.unfinished_children:
         yield f"{slug} has no unfinished children, and is not finished"
     counts = (

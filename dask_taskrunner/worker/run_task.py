@@ -11,7 +11,6 @@ import pickle
 import random
 import time
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 from distributed import Worker, get_worker
@@ -33,8 +32,10 @@ from dask_taskrunner.states import (
 )
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
-from dask_taskrunner.worker.arguments import Arguments, LengthChanged, Upstream
+from dask_taskrunner.worker.arguments import Arguments, LengthChanged
 from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
+from dask_taskrunner.worker.expanding import pickled
+from dask_taskrunner.worker.gathering import Upstream, gathered
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
@@ -156,7 +157,7 @@ class _Execution:
             received[position].slug = slug
         if not self.call.widths:
             return [*received]
-        return _gathered(received, self.call.widths)
+        return gathered(received, self.call.widths, self.call.trees)
 
     def _run_pipeline(self, arguments: Arguments, cached: Any, ready: bool) -> State:
         call = self.call
@@ -236,7 +237,7 @@ class _Execution:
             body = _as_sequence(body)
         if task.task_run_name is not None:
             body = self._remembering_name(body)
-        task.call = lambda inputs: self._timed(body, inputs)
+        task.call = lambda inputs: self._timed(lambda given: pickled(body(given), task), inputs)
         return task
 
     def _remembering_name(self, body: Any) -> Any:
@@ -306,6 +307,10 @@ class _Execution:
             more = {**more, **_measure(state.result)}
         if call.expands and isinstance(state, Running):
             more = {**more, "expands": True}
+        elif isinstance(state, Running):
+            # The body has returned a graph, which the client fetches.
+            kind, nbytes = "graph", len(state.result)
+            more = {**more, "grew": True, "outcome": "success"}
         if waits_for is not None:
             more = {**more, "waits_for": list(waits_for.id)}
         return Header(
@@ -331,17 +336,6 @@ class _Expansion(TaskRunner):
     ) -> State | None:
         """Return None: nothing is run."""
         return None
-
-
-def _gathered(received: list[Received], widths: Mapping[int, int]) -> list[Upstream]:
-    """Return the states by position in the plan: those of a mapped run's children together."""
-    gathered: list[Upstream] = []
-    states = iter(received)
-    while len(gathered) < max(widths) + 1:
-        width = widths.get(len(gathered))
-        found: Upstream = next(states) if width is None else [*islice(states, width)]
-        gathered.append(found)
-    return [*gathered, *states]
 
 
 def _as_sequence(body: Any) -> Any:
