@@ -400,11 +400,7 @@ def test_a_mapped_inner_run_is_read_as_a_list():
     # A list is what many states in one place are.
     assert (send.widths, send.trees) == ({0: 2}, {})
     # Of its children one is lost: who reads the list waits for it.
-    story.tell(
-        TaskRunEnded(
-            story.now, (1, -1), 2, story.header(1, "Pending", body=False, waits_for=[6, 1])
-        )
-    )
+    story.hears(story.header(1, "Pending", body=False, waits_for=[6, 1]))
     assert story.record(1).phase == "waiting"
     story.wakes()
     story.hears(child_header(story, 6, 1, big=True))
