@@ -198,7 +198,9 @@ def spec_of(specs: Mapping[TaskRunId, RunSpec], id: TaskRunId) -> RunSpec | None
 def _child_spec(spec: RunSpec, map_index: int) -> RunSpec:
     maps = spec.maps
     assert maps is not None
-    slugs = spec.upstream_slugs
+    slugs, known_as = spec.upstream_slugs, spec.known_as
+    if known_as:
+        known_as = _child_known_as(spec, maps, map_index)
     if maps.by_index:
         slugs = tuple(
             child_slug(slug, map_index) if position in maps.by_index else slug
@@ -216,8 +218,22 @@ def _child_spec(spec: RunSpec, map_index: int) -> RunSpec:
         constants=constants,
         own=maps.own[map_index] if maps.own else b"",
         cached=maps.cached.get(map_index),
+        known_as=known_as,
         maps=None,
     )
+
+
+def _child_known_as(spec: RunSpec, maps: MapSpec, map_index: int) -> dict[int, str]:
+    """Return what a child calls what another flow run made: its own ones stand elsewhere."""
+    known_as = {
+        position: child_slug(slug, map_index) if position in maps.by_index else slug
+        for position, slug in spec.known_as.items()
+        if position < maps.common
+    }
+    own = maps.own_slugs[map_index] if maps.own_slugs else ()
+    elsewhere = set(spec.known_as.values())
+    known_as |= {maps.common + n: slug for n, slug in enumerate(own) if slug in elsewhere}
+    return known_as
 
 
 class FlowSpec(NamedTuple):

@@ -16,14 +16,23 @@ from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import ArgumentError, ResultReleased, RunnerClosed
 from dask_taskrunner.foreign_arguments import FOREIGN, check_foreign
 from dask_taskrunner.graph.arguments import find
-from dask_taskrunner.graph.tasks import Task
+from dask_taskrunner.graph.tasks import FunctionTask, Task
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.events import ForeignEnded, ResultsWanted
 from dask_taskrunner.machine.plans import PlannedRun
+from dask_taskrunner.machine.sources import record_of_result
 from dask_taskrunner.planning import planned_run, workers_of
 from dask_taskrunner.stock import Stock
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.task_run_future import TaskRunFuture
+
+
+def _value(value: Any) -> Any:
+    return value
+
+
+#: Makes of a result what others can take elements of, where it lies, and tells how many it has.
+ELEMENTS: Final[FunctionTask[Any, Any]] = FunctionTask(_value, "elements")
 
 _PLAIN: Final = frozenset({bool, int, float, complex, str, bytes, type(None)})
 
@@ -32,10 +41,12 @@ class Batch:
     """The runs of one call of ``submit`` or ``map``, on their way into the plan."""
 
     def __init__(self, stock: Stock, driver: Driver, name: str, task: Task[Any]) -> None:
+        self._measures = task is ELEMENTS
         self._stock = stock
         self._driver = driver
         self._name = name
-        self.definition = stock.resolve(task)
+        # The user's defaults are for the user's tasks.
+        self.definition = task if self._measures else stock.resolve(task)
         self._code = stock.code_of(self.definition)
         self.packer = stock.new_packer()
         self.runs: list[PlannedRun] = []
@@ -81,6 +92,7 @@ class Batch:
             # What is another run's still has the name that it had there.
             known_as={n: new for n, new in enumerate(names) if new != upstream[n][1]},
             keeps=self._kept(call),
+            is_mapped_over=self._measures,
         )
         if self._n is None:
             self._n = self._stock.new_number()
@@ -170,11 +182,13 @@ class Batch:
         record = source.record
 
         def tell() -> None:
-            header, future = record.header, None
+            # It may have grown meanwhile.
+            having = record_of_result(record, theirs.machine.records)
+            header, future = having.header, None
             if header is not None:
                 header = _moved(header, id)
                 if not header.stands_alone:
-                    future = theirs.channel.share(record.id)
+                    future = theirs.channel.share(having.id)
                     header = header if future is not None else None
             ours.post(ForeignEnded(time.monotonic(), id, header, future))
             theirs.drop((record.id,))

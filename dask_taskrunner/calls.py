@@ -5,8 +5,9 @@ What can be wrong is found here, in the caller's line. It sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, overload
 
 from dask_taskrunner.awaiting import Awaited
 from dask_taskrunner.exceptions import ArgumentError, OptionError
@@ -15,7 +16,9 @@ from dask_taskrunner.graph.arguments import find, replace
 from dask_taskrunner.graph.binding import read_task_args
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.mapping import (
+    ARGUMENT,
     Each,
+    Unmapped,
     check_lengths,
     columns_of,
     elements_at,
@@ -26,10 +29,44 @@ from dask_taskrunner.graph.mapping import (
 from dask_taskrunner.graph.tasks import FunctionTask, Node, Task
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures
-from dask_taskrunner.worker.placeholders import Placeholder
+from dask_taskrunner.worker.placeholders import ItemPlaceholder, Placeholder
 
 #: What stands for a result among the arguments, and is ours.
 OURS: Final = (TaskRunFuture, TaskRunFutures, TaskRun, Node)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An element of a result that stays on the cluster.
+
+    A dataclass, so that what looks for futures in arguments finds the one in it.
+    """
+
+    source: TaskRunFuture[Any]
+    index: int
+    length: int
+
+
+class Items(Sequence[Item]):
+    """The elements of a result that stays on the cluster."""
+
+    def __init__(self, source: TaskRunFuture[Any], length: int) -> None:
+        self._source = source
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._length))]
+        return Item(self._source, index, self._length)
 
 
 class Call(NamedTuple):
@@ -79,6 +116,33 @@ def _check_callable(f: Any) -> None:
         raise OptionError(f"submit and map take a task or a function first, not {f!r}")
 
 
+def open_runs(value: Any) -> Any:
+    """Return arguments with what has the result in the place of each task run that has not.
+
+    For a mapped one it is the list of its children: waits until it is known how many there are,
+    where that is not. For one that has grown, it is what that comes to.
+    """
+
+    def opened(found: Any) -> Any:
+        if isinstance(found, Unmapped):
+            inside = open_runs(found.value)
+            return found if inside is found.value else Unmapped(inside)
+        if not isinstance(found, TaskRun):
+            return found
+        record, driver = found.record, found.driver
+        if record.inner is not None:
+            driver.wait_for(lambda: driver.has_ended(record.id), None)
+            results = found.results
+            return found if results is found else open_runs(results)
+        if record.plan.maps is None:
+            return found
+        driver.wait_for(lambda: record.length is not None or driver.has_ended(record.id), None)
+        # Where it ended without any, whoever is given it sees how.
+        return found if record.length is None else [open_runs(child) for child in found.children]
+
+    return replace(value, (Unmapped, *OURS), opened)
+
+
 def read_call(
     definition: Task[Any],
     name: str,
@@ -113,6 +177,9 @@ def read_upstream(
     if not isinstance(upstream_tasks, Iterable) or isinstance(upstream_tasks, (str, *wanted)):
         upstream_tasks = (upstream_tasks,)
     upstream = tuple(upstream_tasks)
+    if any(isinstance(source, TaskRun) for source in upstream):
+        opened = map(open_runs, upstream)
+        upstream = tuple(one for o in opened for one in (o if isinstance(o, list) else (o,)))
     for source in upstream:
         if not isinstance(source, wanted):
             raise ArgumentError(
@@ -158,11 +225,13 @@ def fill(call: Call, places: Mapping[int, int], foreign_types: tuple[type, ...])
         return dict(call.arguments)
 
     def stand_in(source: Any) -> object:
+        if isinstance(source, Item):
+            return ItemPlaceholder(places[id(source.source)], source.index, source.length)
         if isinstance(source, TaskRunFutures):
             return [Placeholder(places[id(future)]) for future in source]
         return Placeholder(places[id(source)])
 
-    wanted = (TaskRunFuture, TaskRunFutures, TaskRun, *foreign_types)
+    wanted = (Item, TaskRunFuture, TaskRunFutures, TaskRun, *foreign_types)
     return {name: replace(value, wanted, stand_in) for name, value in call.arguments.items()}
 
 
@@ -170,68 +239,158 @@ def fill(call: Call, places: Mapping[int, int], foreign_types: tuple[type, ...])
 
 
 class Columns(NamedTuple):
-    """The arguments of ``map``: a column of elements, or what is the same for all."""
+    """The arguments of ``map``: columns of elements, and what is the same for all.
 
-    length: int
-    of: Callable[[int], dict[str, Any]]
+    Attributes
+    ----------
+    name : str
+        What is called, for errors.
+    definition : Task
+        What is called.
+    arguments : mapping
+        Those that are mapped over as :class:`~dask_taskrunner.graph.mapping.Each`.
+    foreign_types : tuple of type
+        What the cluster has of its own kind.
+    """
+
+    name: str
+    definition: Task[Any]
+    arguments: Mapping[str, Any]
+    foreign_types: tuple[type, ...]
+
+    @property
+    def _each(self) -> dict[str, Each]:
+        return columns_of(self.arguments, self.definition.shape)
+
+    @property
+    def unknown(self) -> dict[str, Any]:
+        """What is mapped over and has a length that nobody knows yet, by the argument's name."""
+        found = {label: each.values for label, each in self._each.items()}
+        kinds = (TaskRunFuture, TaskRun, *self.foreign_types)
+        return {label: values for label, values in found.items() if isinstance(values, kinds)}
+
+    def length(self) -> int:
+        """Return how many calls there are.
+
+        Raises
+        ------
+        ArgumentError
+            The lengths differ.
+        """
+        lengths = {label: len(each.values) for label, each in self._each.items()}
+        check_lengths(self.name, lengths, zip_shortest=self.definition.zip_shortest)
+        return min(lengths.values())
+
+    def check_known(self) -> None:
+        """Find out whether those lengths that are known differ.
+
+        Raises
+        ------
+        ArgumentError
+            They do.
+        """
+        unknown = self.unknown
+        lengths = {
+            label: len(each.values) for label, each in self._each.items() if label not in unknown
+        }
+        check_lengths(self.name, lengths, zip_shortest=self.definition.zip_shortest)
+
+    def same_for_all(self) -> dict[str, Any]:
+        """Return the arguments without what is mapped over, and without results."""
+        wanted = (Each, *OURS, *self.foreign_types)
+        return {k: replace(v, wanted, lambda _: None) for k, v in self.arguments.items()}
+
+    def replaced(self, measured: Mapping[int, TaskRunFuture[Any]]) -> Columns:
+        """Return the columns with elements for what had no length.
+
+        Parameters
+        ----------
+        measured : mapping
+            By the id of what is mapped over: the ended future that has its elements.
+
+        Raises
+        ------
+        Exception
+            What the future raises.
+        ArgumentError
+            It has no elements; the text shows the right line.
+        """
+        items = {
+            id(source): Items(measured[id(source)], self._count(label, measured[id(source)]))
+            for label, source in self.unknown.items()
+        }
+
+        def known(each: Each) -> Each:
+            return Each(items.get(id(each.values), each.values))
+
+        arguments = {key: replace(value, Each, known) for key, value in self.arguments.items()}
+        return self._replace(arguments=arguments)
+
+    def _count(self, label: str, measured: TaskRunFuture[Any]) -> int:
+        error = measured.exception()
+        if error is not None:
+            raise error
+        header = measured.task_run.record.header
+        assert header is not None
+        if "length" in header.more:
+            length: int = header.more["length"]
+            return length
+        if not header.kind:
+            raise ArgumentError(f"map: {self.name} has nothing to map over: {header.message}")
+        why = header.more["no_length"].replace(ARGUMENT, label)
+        text = f"map: {self.name} cannot be mapped over {label}, a {header.kind}. {why}"
+        raise ArgumentError(text)
+
+    def of(self, i: int) -> dict[str, Any]:
+        """Return the arguments of one call."""
+        return elements_at(self.arguments, self.definition.shape, i)
 
 
 def read_columns(
-    definition: Task[Any], name: str, args: Iterable[Any], kwargs: Mapping[str, Any]
+    definition: Task[Any],
+    name: str,
+    args: Iterable[Any],
+    kwargs: Mapping[str, Any],
+    foreign_types: tuple[type, ...],
 ) -> Columns:
-    """Return the arguments of ``map``, element by element.
+    """Return the arguments of ``map``.
 
     Raises
     ------
     ArgumentError
-        Something cannot be mapped over, the lengths differ, or nothing is mapped over.
+        Something cannot be mapped over, or nothing is.
     """
     given = signatures.bind(definition.signature, name, args, kwargs)
 
     def column(label: str, value: Any) -> Each:
-        return Each(_elements_of(name, label, value))
+        return Each(_elements_of(name, label, value, foreign_types))
 
-    columns = mark_columns(given, definition.shape, column)
-    lengths = {
-        label: len(each.values) for label, each in columns_of(columns, definition.shape).items()
-    }
-    if not lengths:
+    arguments = mark_columns(given, definition.shape, column)
+    columns = Columns(name, definition, arguments, foreign_types)
+    if not columns_of(columns.arguments, definition.shape):
         raise ArgumentError(
             f"map: {name} has no argument to map over; runner.submit({name}, ...) calls it once"
         )
-    check_lengths(name, lengths, zip_shortest=definition.zip_shortest)
-
-    def of(i: int) -> dict[str, Any]:
-        return elements_at(columns, definition.shape, i)
-
-    return Columns(min(lengths.values()), of)
+    return columns
 
 
-def _elements_of(name: str, label: str, value: Any) -> Any:
-    """Return the elements of what is mapped over, as something with a length and an index.
+def _elements_of(name: str, label: str, value: Any, foreign_types: tuple[type, ...]) -> Any:
+    """Return the elements of what is mapped over, or a future that has them.
 
     Raises
     ------
     ArgumentError
         It is never mapped over; the text shows the right line.
     """
-    if isinstance(value, TaskRunFutures):
+    if isinstance(value, (TaskRunFutures, TaskRunFuture, TaskRun, *foreign_types)):
         return value
-    right = _right_line(value)
+    right = None
+    if isinstance(value, Node):
+        right = f"Run flow {value.flow.name!r}, and map over run[{value.slug!r}]."
+    elif not has_own_length(value):
+        right = "Write unmapped(...) to pass the whole to each, or compute it first."
     if right is not None:
         kind = type(value).__name__
         raise ArgumentError(f"map: {name} cannot be mapped over {label}, a {kind}. {right}")
-    return elements_of(name, label, value)
-
-
-def _right_line(value: Any) -> str | None:
-    """Return what to write instead of mapping over what stands for a result."""
-    if isinstance(value, Node):
-        return f"Run flow {value.flow.name!r}, and map over run[{value.slug!r}].result()."
-    if isinstance(value, (TaskRunFuture, TaskRun)) or not has_own_length(value):
-        future = f"run[{value.slug!r}]" if isinstance(value, TaskRun) else "future"
-        return (
-            "How many elements its result has is not known here. Write "
-            f"runner.map(f, {future}.result()), or unmapped(...) to pass the whole to each."
-        )
-    return None
+    # They are sent from here one by one: as iteration gives them, plain numbers of a Series.
+    return list(elements_of(name, label, value))

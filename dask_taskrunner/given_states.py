@@ -5,7 +5,7 @@ It knows no flow; which task runs are run at all is decided elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import cloudpickle
@@ -19,6 +19,7 @@ from dask_taskrunner.exceptions import (
 from dask_taskrunner.exceptions import (
     describe as describe_error,
 )
+from dask_taskrunner.graph.mapping import measure
 from dask_taskrunner.headers import (
     NOTHING_MORE,
     Header,
@@ -30,7 +31,7 @@ from dask_taskrunner.headers import (
 )
 from dask_taskrunner.packing import LARGE, Packer
 from dask_taskrunner.short_texts import shorten_message
-from dask_taskrunner.states import CachedState, Elsewhere, Mapped, Skipped, State, Success
+from dask_taskrunner.states import CachedState, Elsewhere, Skipped, State, Success
 from dask_taskrunner.worker.envelope import pickle_value, size_of
 from dask_taskrunner.worker.wire import PROTOCOL
 
@@ -48,6 +49,9 @@ class Source(Protocol):
     def share(self) -> Any:
         """Return one more future of the state, or None where it is gone."""
 
+    def children(self) -> Sequence[tuple[str, Header, Source]] | None:
+        """Return slug, header and source of each child of a mapped run; None if it is gone."""
+
 
 class Given(NamedTuple):
     """The state that a task run is given.
@@ -58,10 +62,16 @@ class Given(NamedTuple):
         The task run's.
     state : State
         What the user passed.
+    is_mapped_over : bool
+        Whether others take elements of the result.
+    children : tuple of Given or None
+        Of a mapped task run that has children: their states.
     """
 
     slug: str
     state: State
+    is_mapped_over: bool = False
+    children: tuple[Given, ...] | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -85,9 +95,12 @@ class Given(NamedTuple):
         message = shorten_message(self.state.message)
         if self.source is not None:
             known = self.source.header
-            return known._replace(n=id[0], map_index=id[1], submission=1, message=message)
+            return known._replace(
+                n=id[0], map_index=id[1], submission=1, message=message,
+                more=self._with_length(known.more),
+            )  # fmt: skip
         kind, nbytes, small = self._result()
-        more = dict(describe(self.state))
+        more = dict(self._with_length(describe(self.state)))
         # A delay runs from the end of an attempt, and that one was another run's.
         more.pop("delay", None)
         header = Header(
@@ -95,6 +108,20 @@ class Given(NamedTuple):
             nbytes, small, more or NOTHING_MORE,
         )  # fmt: skip
         return standing_alone(header) if self.state.is_failed() else header
+
+    def _with_length(self, more: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a header says besides, with how many elements the result has."""
+        if not self.is_mapped_over or not self.state.is_successful() or "length" in more:
+            return more
+        if self.state.result_is_here:
+            return {**more, **measure(self.value)}
+        if "no_length" in more:
+            return more
+        raise OptionError(
+            f"task_states[{self.slug!r}]: how many elements its result has is not known here, for "
+            f"nothing was mapped over it in its own run; pass the value: "
+            f"task_states={{{self.slug!r}: Success(result=run[{self.slug!r}].result())}}"
+        )
 
     def _result(self) -> tuple[str, int, bytes | None]:
         """Return the kind and the size of the result, and its pickle where it is small."""
@@ -187,24 +214,3 @@ class Given(NamedTuple):
                 task=self.slug,
                 argument="task_states",
             ) from error
-
-
-def check_state(slug: str, state: object) -> State:
-    """Return what is given as a task's state.
-
-    Raises
-    ------
-    OptionError
-        It is none, or one that cannot be given.
-    """
-    if not isinstance(state, State):
-        raise OptionError(
-            f"task_states[{slug!r}] must be a State, such as run[{slug!r}].state of an earlier run "
-            f"or Success(result=...), not {state!r}"
-        )
-    if isinstance(state, Mapped):
-        raise OptionError(
-            f"task_states[{slug!r}] is Mapped: the states of its children cannot be given in this "
-            f"version. Pass the list of results: Success(result=run[{slug!r}].result())"
-        )
-    return state

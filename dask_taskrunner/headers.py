@@ -31,6 +31,7 @@ from dask_taskrunner.states import (
     Failed,
     Finished,
     Looped,
+    Mapped,
     Pending,
     State,
     Success,
@@ -228,6 +229,8 @@ def describe(state: State, name: str | None = None) -> Mapping[str, Any]:
     more: dict[str, Any] = {} if name is None else {"name": name}
     if isinstance(state, Failed):
         _describe_failure(state, more)
+    elif isinstance(state, Mapped):
+        more["counts"] = dict(state.counts)
     elif isinstance(state, Looped):
         more["loop_count"] = state.loop_count
     elif isinstance(state, Pending):
@@ -333,6 +336,10 @@ def to_state(header: Header, slug: str, source: object = None) -> State:
 def _result_of(header: Header, slug: str, source: object) -> object:
     if header.small is not None:
         return pickle.loads(header.small)
+    if header.state == "Mapped" and source is not None:
+        return Elsewhere(
+            f"the results of {slug} are its children's; run[{slug!r}].result() fetches them", source
+        )
     if not header.kind:
         return None
     where = f"is on {header.worker}" if header.worker else "was given to the run"

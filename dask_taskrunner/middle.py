@@ -5,12 +5,13 @@ All that is missing for that is found here, before anything is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from dask_taskrunner.backend import Constant, RunSpec
 from dask_taskrunner.exceptions import MissingTaskState, OptionError
-from dask_taskrunner.given_states import Given, Share, check_state
+from dask_taskrunner.given_children import read_state
+from dask_taskrunner.given_states import Given, Share
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.tasks import Node, Task
 from dask_taskrunner.headers import TaskRunId
@@ -92,7 +93,14 @@ def _read_states(flow: Flow, plan: FlowPlan, states: Any) -> dict[TaskRunId, Giv
         id = plan.ids[slug]
         if id in found:
             raise OptionError(f"task_states has two states for {slug!r}")
-        found[id] = Given(slug, check_state(slug, state))
+        given = read_state(
+            slug,
+            state,
+            is_mapped=plan.tasks[id[0]].is_mapped,
+            is_mapped_over=plan.specs[id].is_mapped_over,
+        )
+        if given is not None:
+            found[id] = given
     return found
 
 
@@ -171,9 +179,15 @@ class _Middle:
         runs, specs = [], dict(self._plan.specs)
         for run in old.runs:
             placed, specs[run.id] = self._placed(run, specs[run.id])
+            given = self._states.get(run.id)
+            if placed.role == "given" and given is not None and given.children is not None:
+                placed = placed._replace(children=self._children(placed, specs, given.children))
             runs.append(placed)
+        held = {id for id, spec in specs.items() if spec.held is not None}
+        # Of a mapped run some children may be another flow run's.
+        held |= {(n, -1) for n, _ in held}
         for run in runs:
-            specs[run.id] = _naming_upstream(run, specs)
+            specs[run.id] = _naming_upstream(run, specs, held)
         reference = self._reference()
         # What was kept for those that decided is kept for those that do.
         kept = old.kept
@@ -188,7 +202,7 @@ class _Middle:
         run = run._replace(role=role)
         if role == "given":
             assert given is not None
-            return self._given(run, spec, given)
+            return self._given(run, spec, given, run.id in self._read)
         if role == "outside":
             known = given
             # What another run is running is not running here.
@@ -207,12 +221,27 @@ class _Middle:
             return run._replace(settles=True), spec._replace(cached=first)
         return run, spec._replace(initial=first)
 
-    def _given(self, run: PlannedRun, spec: RunSpec, given: Given) -> tuple[PlannedRun, RunSpec]:
+    def _children(
+        self, run: PlannedRun, specs: dict[TaskRunId, RunSpec], given: Sequence[Given]
+    ) -> tuple[PlannedRun, ...]:
+        """Return the children of a mapped run that is not run here; their specs are put in."""
+        children = []
+        spec = specs[run.id]._replace(maps=None, arguments=b"", constants=(), upstream_slugs=())
+        is_read = run.id in self._read
+        for i, one in enumerate(given):
+            id = (run.id[0], i)
+            child = run._replace(id=id, slug=one.slug, upstream=(), maps=None, children=None)
+            placed, specs[id] = self._given(child, spec._replace(slug=one.slug), one, is_read)
+            children.append(placed)
+        return tuple(children)
+
+    def _given(
+        self, run: PlannedRun, spec: RunSpec, given: Given, is_read: bool
+    ) -> tuple[PlannedRun, RunSpec]:
         header = given.header(run.id)
         run = run._replace(given=header)
         if header.stands_alone:
             return run, spec
-        is_read = run.id in self._read
         if given.state.result_is_here:
             self._values[run.id] = given.value
             return run, spec._replace(wire=given.wire(header, self._packer)) if is_read else spec
@@ -231,12 +260,14 @@ class _Middle:
         return known or frozenset(self._running - self._read)
 
 
-def _naming_upstream(run: PlannedRun, specs: Mapping[TaskRunId, RunSpec]) -> RunSpec:
+def _naming_upstream(
+    run: PlannedRun, specs: Mapping[TaskRunId, RunSpec], held: Collection[TaskRunId]
+) -> RunSpec:
     """Return what the cluster is told, with this flow's names for what another run has made."""
     spec = specs[run.id]
     known_as = {
         position: specs[source].slug
         for position, source in enumerate(run.upstream)
-        if specs[source].held is not None
+        if source in held
     }
     return spec._replace(known_as=known_as) if known_as and run.role == "run" else spec

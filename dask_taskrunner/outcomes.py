@@ -61,14 +61,6 @@ def _value_of_inner(inner: InnerPlan, driver: Driver, timeout: float | None) -> 
     return values[0] if inner.names is None else dict(zip(inner.names, values, strict=True))
 
 
-def header_of_result(record: TaskRunRecord, records: Mapping[TaskRunId, TaskRunRecord]) -> Header:
-    """Return the header of a finished run, or of the inner run whose result is its own."""
-    while record.inner is not None and record.inner.names is None:
-        record = records[record.inner.results[0]]
-    assert record.header is not None
-    return record.header
-
-
 def values_of(
     records: Sequence[TaskRunRecord], driver: Driver, timeout: float | None
 ) -> list[object]:

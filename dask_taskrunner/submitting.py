@@ -81,7 +81,8 @@ class RunsCalls(Connected):
         *args, **kwargs
             Its arguments. Futures, task runs of flows (``run[rows]``) and Dask's own futures in
             them, at any depth of lists, tuples, sets, dicts and dataclasses, are upstream runs: the
-            call waits for them, under its trigger, and gets their results.
+            call waits for them, under its trigger, and gets their results. A mapped task run is
+            the list of its children; how many there are is waited for.
         upstream_tasks : iterable
             Futures and task runs that must have ended first; nothing of theirs is passed.
         task_args : mapping, optional
@@ -151,14 +152,16 @@ class RunsCalls(Connected):
             What to run.
         *iterables, **kwargs
             Its arguments: equally long lists or other iterables, of whose elements each run gets
-            one, and what is the same for all as ``unmapped(value)``.
+            one, and what is the same for all as ``unmapped(value)``. A future or a task run of
+            a list is mapped over as well: its elements stay on the cluster.
         upstream_tasks, task_args
             As :meth:`submit` takes them.
 
         Returns
         -------
         TaskRunFutures
-            In the order of the elements.
+            In the order of the elements. Where their number is not known yet, ``len`` and whatever
+            else asks for the futures waits for that, and raises what is wrong with the list.
 
         Raises
         ------

@@ -13,9 +13,9 @@ from dask_taskrunner.headers import Header, TaskRunId, to_state
 from dask_taskrunner.machine.events import ResultsWanted
 from dask_taskrunner.machine.plans import InnerPlan
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
-from dask_taskrunner.machine.sources import children_of
+from dask_taskrunner.machine.sources import children_of, has_its_result_elsewhere, record_of_result
 from dask_taskrunner.origins import Origin
-from dask_taskrunner.outcomes import error_of, header_of_result, value_of
+from dask_taskrunner.outcomes import error_of, value_of
 from dask_taskrunner.reporting import max_attempts
 from dask_taskrunner.shown import Shown
 from dask_taskrunner.states import Failed, Pending, Running, State
@@ -128,8 +128,8 @@ class TaskRun(Shown):
         """What is known of the task run; a header, whose result may lie on a worker."""
         record = self._record
         if record.header is not None:
-            origin = Origin(self._driver, header_of_result(record, self._driver.machine.records))
-            return to_state(record.header, self.slug, origin)
+            having = record_of_result(record, self._driver.machine.records).header
+            return to_state(record.header, self.slug, Origin(self._driver, having or record.header))
         if record.running is not None:
             state: State = Running(message=f"on {record.running.worker}")
             state.at = record.running.started
@@ -172,6 +172,15 @@ class TaskRun(Shown):
             for child in children_of(self._record, records)
         )
         return Children(runs)
+
+    @property
+    def results(self) -> TaskRun | dict[str, TaskRun]:
+        """What has the result: other runs, in a dict where they are several; not for users."""
+        inner = self._record.inner
+        if inner is None or self._find is None or not has_its_result_elsewhere(self._record):
+            return self
+        found = [self._find(id) for id in inner.results]
+        return found[0] if inner.names is None else dict(zip(inner.names, found, strict=True))
 
     def with_all_inside(self) -> list[TaskRun]:
         """Return this run, and behind it its children and theirs; not for users."""

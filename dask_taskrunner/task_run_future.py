@@ -270,8 +270,12 @@ class TaskRunFutures(Sequence[TaskRunFuture[R_co]], Shown):
     """The futures of many calls, in the order of what was mapped over."""
 
     def __init__(self, futures: Iterable[TaskRunFuture[R_co]], name: str = "") -> None:
-        self._futures = list(futures)
+        self._made = list(futures)
         self.name = name
+
+    @property
+    def _futures(self) -> list[TaskRunFuture[R_co]]:
+        return self._made
 
     def __len__(self) -> int:
         return len(self._futures)

@@ -27,5 +27,6 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!dask_taskrunner\b).*"),
     # Types of ours that are no part of the API.
     ("py:.*", r"dask_taskrunner\.(graph|listener|machine|shown|waiting)\..*"),
+    ("py:class", r"dask_taskrunner\.task_run\.Children"),
     ("py:.*", r"dask_taskrunner\.(\w+\.)*_\w+"),
 ]

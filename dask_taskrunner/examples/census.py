@@ -1,4 +1,4 @@
-"""A census of the Python standard library that is running it: 40 shards, a failure and a retry.
+"""A census of the Python standard library that is running it: a map, a failure and a retry.
 
 `dask-taskrunner demo` runs it. `dask-taskrunner demo --save census.py` copies it, and
 `dask-taskrunner run census.py:census -p root=src` then counts a tree of your own.
@@ -10,13 +10,12 @@ import ast
 import sysconfig
 import warnings
 from collections import defaultdict
-from heapq import heapreplace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dask_taskrunner import Flow, Parameter, context, task, triggers
+from dask_taskrunner import Flow, Parameter, context, flatten, task, triggers, unmapped
 
-SHARDS = 40
+MODULES = "(modules)"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -32,25 +31,24 @@ class Module(NamedTuple):
 
 
 @task
-def find_shards(root: str) -> list[list[str]]:
-    """Cut the files below `root` into shards of about equal bytes, the same ones every time."""
+def find_shards(root: str) -> list[str]:
+    """Cut what is below `root` into shards: a directory each, and one of the files beside these."""
     top = directory(root)
-    files = [file for file in top.rglob("*.py") if "site-packages" not in file.parts]
-    sizes = [(file.stat().st_size, file.relative_to(top).as_posix()) for file in files]
-    shards: list[tuple[int, int, list[str]]] = [(0, number, []) for number in range(SHARDS)]
-    for size, name in sorted(sizes, reverse=True):
-        # The largest first, each into the shard that is the lightest then.
-        total, number, names = shards[0]
-        names.append(name)
-        heapreplace(shards, (total + size, number, names))
-    return [names for _, _, names in shards]
+    return [MODULES, *sorted(path.name for path in top.iterdir() if path.is_dir())]
 
 
 @task
-def count_shard(root: str, shards: list[list[str]], number: int) -> list[Module]:
-    """Count what the modules of one shard hold."""
+def list_files(shard: str, root: str) -> list[str]:
+    """List the files of one shard; what others have installed there is no part of it."""
     top = directory(root)
-    return [count_module(name, (top / name).read_bytes()) for name in shards[number]]
+    files = top.glob("*.py") if shard == MODULES else (top / shard).rglob("*.py")
+    return sorted(f.relative_to(top).as_posix() for f in files if "site-packages" not in f.parts)
+
+
+@task
+def count_file(name: str, root: str) -> Module:
+    """Count what one file holds."""
+    return count_module(name, (directory(root) / name).read_bytes())
 
 
 @task
@@ -68,12 +66,12 @@ def flaky_shard() -> list[Module]:
 
 
 @task(trigger=triggers.all_finished)
-def summarize(shards: list[list[Module]]) -> list[dict[str, Any]]:
-    """Add up each package, the largest first. A shard that failed comes as something falsy."""
+def summarize(shards: list[list[Module | None]]) -> list[dict[str, Any]]:
+    """Add up each package, the largest first. What failed comes as something falsy."""
     packages = defaultdict(list)
-    for module in (module for shard in shards if shard for module in shard):
+    for module in (module for shard in shards if shard for module in shard if module):
         package, slash, _ = module.name.partition("/")
-        packages[package if slash else "(modules)"].append(module)
+        packages[package if slash else MODULES].append(module)
     if not packages:
         raise LookupError("there is no Python file to count")
     rows = [{"package": name, **add_up(modules)} for name, modules in packages.items()]
@@ -118,8 +116,9 @@ def add_up(modules: list[Module]) -> dict[str, float]:
 with Flow("census") as census:
     root = Parameter("root", default="", help="what to count; empty: the standard library")
     shards = find_shards(root)
-    counted = [count_shard(root, shards, number) for number in range(SHARDS)]
-    table = summarize([*counted, broken_shard(), flaky_shard()])
+    files = flatten(list_files.map(shards, root=unmapped(root)))
+    modules = count_file.map(files, root=unmapped(root))
+    table = summarize([modules, broken_shard(), flaky_shard()])
 
 # A census that misses a shard is still a census, so the table alone decides how the run ended.
 census.set_reference_tasks([table])

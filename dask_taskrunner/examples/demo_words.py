@@ -12,17 +12,17 @@ from typing import Any
 from dask_taskrunner import FlowRun
 
 _INTRODUCTION = """\
-A census of the standard library of Python {python}: one task finds its source files and
-cuts them into 40 shards, a task per shard parses them, and a last one makes the table. Two more
-shards are planted, so that there is something to see: broken_shard fails, and flaky_shard fails
-twice and then succeeds by retry.
+A census of the standard library of Python {python}: one task cuts it into shards, a task per shard
+lists its files, a task per file parses it, and a last one makes the table. How many there are is
+found out on the way. Two more shards are planted, so that there is something to see:
+broken_shard fails, and flaky_shard fails twice and then succeeds by retry.
 """
 
 _CLOSING_WORDS = """
 What failed: {failures}.
 
 Why the flow is green: `summarize` alone decides, as its only reference task, and its trigger
-all_finished lets it run however the shards ended. A census that misses a shard is still a census.
+all_finished lets it run however the others ended. A census that misses a shard is still a census.
 
 What the retries cost: flaky_shard ran {attempts} times, and did {worked:.0f} ms of work in vain.
 It waited {waited:.1f} s in all, for its delays and for a free worker. Meanwhile it held none, and

@@ -140,6 +140,20 @@ def check_lengths(name: str, lengths: Mapping[str, int], *, zip_shortest: bool) 
         )
 
 
+def elements_if_any(value: Any) -> Any:
+    """Return a value as something with a length and an index, if it may be mapped over."""
+    return value if right_line(ARGUMENT, value) else sequence_of(value)
+
+
+def measure(value: Any) -> dict[str, Any]:
+    """Return what a header says of a result that others take elements of.
+
+    The ``length``, or as ``no_length`` what to write instead, with :data:`ARGUMENT` in it.
+    """
+    why = right_line(ARGUMENT, value)
+    return {"length": len(sequence_of(value))} if why is None else {"no_length": why}
+
+
 def has_own_length(value: Any) -> bool:
     """Return whether it is known here of how many elements a value is.
 

@@ -14,7 +14,14 @@ from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.plans import Plan
-from dask_taskrunner.machine.records import ACTIVE, READ, Phase, TaskRunRecord, make_records
+from dask_taskrunner.machine.records import (
+    ACTIVE,
+    READ,
+    Phase,
+    TaskRunRecord,
+    make_records,
+    read_by,
+)
 from dask_taskrunner.machine.sources import children_of, is_there, readers_of
 from dask_taskrunner.machine.submissions import submission_of
 from dask_taskrunner.machine.timers import Timers
@@ -79,8 +86,8 @@ class Board:
                 reader.unopened_upstream -= opened
                 reader.unfinished_upstream -= ended
         if read:
-            for id in record.plan.upstream:
-                self.records[id].unfinished_readers -= read
+            for source in read_by(record.plan, self.records):
+                source.unfinished_readers -= read
 
     def _move_part_of(self, whole: TaskRunRecord, ended: int, paused: int) -> None:
         whole.unfinished_children -= ended
@@ -177,10 +184,10 @@ class Board:
     def withdraw(self, record: TaskRunRecord, at: float) -> None:
         """Take back one run: it waits again."""
         before = record.shown
-        if record.running is not None:
-            # A body that runs cannot be stopped; its end is still to be heard of.
+        if record.running is not None:  # A body cannot be stopped; its end is to be heard of.
             record.left_running, record.running = record.running, None
-        self.let_go(record)
+        if not record.goes_on:
+            self.let_go(record)
         self.move(record, "waiting")
         self.show(record, before, at, None)
 

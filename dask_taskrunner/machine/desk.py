@@ -14,7 +14,7 @@ from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.commands import CallHook, Command, Finish, Note
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.plans import Plan
-from dask_taskrunner.machine.records import Attempt, TaskRunRecord
+from dask_taskrunner.machine.records import Attempt, TaskRunRecord, read_by
 
 
 class Desk:
@@ -72,8 +72,8 @@ class Desk:
         record.retry_header = None
         # A resume would need them; what an open plan has is gone when its futures are.
         if endings.holds_inputs(header) and not self.plan.is_open:
-            for id in record.plan.upstream:
-                board.records[id].failed_readers += 1
+            for source in read_by(record.plan, board.records):
+                source.failed_readers += 1
         board.finish(record)
         board.show(record, before, self.time, header)
 
@@ -108,7 +108,9 @@ class Desk:
     def close_attempt(self, record: TaskRunRecord, text: str, worker: str = "") -> None:
         """Write down an execution whose end nobody could report."""
         running = record.running
-        if running is None and record.has_lost_attempt():
+        # A mapped run is sent, and has no body.
+        is_known = record.plan.maps is not None or record.has_lost_attempt()
+        if running is None and is_known:
             return
         before = record.shown
         record.values += (

@@ -10,8 +10,8 @@ from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
 from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.machine.plans import Plan
-from dask_taskrunner.machine.records import ACTIVE, READ, TaskRunRecord
-from dask_taskrunner.machine.sources import children_of, sources_of
+from dask_taskrunner.machine.records import ACTIVE, READ, TaskRunRecord, read_by
+from dask_taskrunner.machine.sources import children_of, is_there, sources_of
 from dask_taskrunner.machine.submissions import expanded_by_index
 from dask_taskrunner.states import Cancelled, Failed
 
@@ -88,6 +88,10 @@ def last_heard(record: TaskRunRecord) -> str:
     """Return the last that is known of an unfinished run."""
     if record.running is not None:
         return f"last heard: running on {record.running.worker}"
+    if record.length is not None:
+        return (
+            f"last heard: {record.length - record.unfinished_children} of {record.length} finished"
+        )
     if record.submission:
         return f"last heard: {record.phase}"
     return "it was not sent"
@@ -125,8 +129,14 @@ def _sources(board: Board, record: TaskRunRecord) -> list[TaskRunRecord]:
 
 def _broken_counters(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug, upstream = record.plan.slug, _sources(board, record)
-    readers = [board.records[id] for id in record.downstream if id in board.records]
-    if len(readers) < len(record.downstream):
+    there = [board.records[id] for id in record.downstream if id in board.records]
+    readers = [
+        reader
+        for reader in {reader.id: reader for reader in there}.values()
+        for source in read_by(reader.plan, board.records)
+        if source is record
+    ]
+    if len(there) < len(record.downstream):
         yield f"{slug} has a reader that was forgotten"
     counted = (
         record.unopened_upstream,
@@ -146,26 +156,52 @@ def _broken_counters(board: Board, record: TaskRunRecord) -> Iterator[str]:
         yield f"the result of {slug} was dropped more often than it was held"
 
 
+def _stood_behind(board: Board, record: TaskRunRecord) -> list[TaskRunRecord]:
+    """Return the runs whose states or values a run that is sent is sent with."""
+    records, plan = board.records, record.plan
+    if plan.maps is not None:
+        apart = expanded_by_index(record, records)
+        return [records[id] for place, id in enumerate(plan.upstream) if place not in apart]
+    # An open plan has neither maps nor growth, and forgets what is upstream.
+    return _sources(board, record) if board.plan.is_open else [*sources_of(record, records)]
+
+
+def _is_awaiting(board: Board, record: TaskRunRecord) -> bool:
+    """Return whether something will end, or be expanded, that a run waits for."""
+    awaited = [source for source in _sources(board, record) if source.phase != "finished"]
+    maps = record.plan.maps
+    if maps is None:
+        # A child's value may be made again, after the mapped run has ended.
+        lists = (board.records[record.plan.upstream[place]] for place in record.plan.lists)
+        return (
+            bool(awaited)
+            or any(family.unfinished_children for family in lists)
+            or not all(is_there(source, board.records) for source in _sources(board, record))
+        )
+    apart = expanded_by_index(record, board.records)
+    going_on = [board.records[record.plan.upstream[place]].phase != "finished" for place in apart]
+    is_known = not maps.elements and len(apart) == len(maps.by_index)
+    return not is_known and len(awaited) > sum(going_on)
+
+
 def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
-    slug, upstream = record.plan.slug, _sources(board, record)
+    slug = record.plan.slug
     if record.phase == "finished" and record.header is None:
         yield f"{slug} is finished without a state"
-    goes_on = record.loop_from == record.submission and record.phase in ("waiting", "queued")
-    if record.future and record.phase not in ("submitted", "growing", "finished") and not goes_on:
+    may_hold = record.phase in ("submitted", "growing", "finished") or record.goes_on
+    if record.future and not may_hold:
         yield f"{slug} is {record.phase}, and its future is held"
     if record.phase == "submitted" and not record.future:
         yield f"{slug} is submitted, and its future was released"
-    # An open plan has neither maps nor growth, and forgets what is upstream.
-    read = upstream if board.plan.is_open else [*sources_of(record, board.records)]
+    if record.goes_on and not record.future:
+        yield f"{slug} is to go on with a result that was released"
     if record.phase in ("queued", "submitted"):
-        apart = set() if record.plan.maps is None else expanded_by_index(record, board.records)
-        for source in read:
-            if source.id in apart:
-                continue
-            if not source.is_open_in(source.phase) or source.is_gone:
+        for source in _stood_behind(board, record):
+            # Of a mapped run only the trigger is asked, by what the others have come to.
+            is_open = source.is_open_in(source.phase) and not source.is_gone
+            if not is_open if record.plan.maps is None else source.header is None:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
-    finished = all(source.phase == "finished" for source in (*upstream, *read))
-    if board.has_begun and record.phase == "waiting" and finished:
+    if board.has_begun and record.phase == "waiting" and not _is_awaiting(board, record):
         yield f"{slug} waits, and nothing will wake it"
     if not _will_move(board, record):
         yield f"{slug} is {record.phase}, and nothing will wake it"
@@ -179,20 +215,31 @@ def _will_move(board: Board, record: TaskRunRecord) -> bool:
 
 
 def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:
-    slug, children = record.plan.slug, [*children_of(record, board.records)]
-    for id in record.inner.runs if record.inner is not None else ():
-        children.append(board.records[id])
-        if board.records[id].outer is not record:
-            yield f"{slug} is made of {board.records[id].plan.slug}, which does not know it"
-    if record.phase == "growing" and not record.future:
+    slug, phase, unfinished = record.plan.slug, record.phase, record.unfinished_children
+    children = [*children_of(record, board.records)]
+    inside = [board.records[id] for id in record.inner.runs] if record.inner is not None else []
+    if phase == "expanded" and record.is_counted:
+        yield f"{slug} is expanded, and nobody knows to how many children"
+    if phase == "growing" and not record.future:
         yield f"{slug} grows, and the graph was released"
-    if record.phase == "expanded" and not record.unfinished_children:
+    if phase == "expanded" and not unfinished:
         yield f"{slug} has no unfinished children, and is not finished"
+    if phase == "finished" and any(child.header is None for child in (*children, *inside)):
+        yield f"{slug} has finished, and not all its children have"
+    if phase == "expanded" and record.header is None:
+        is_paused = unfinished == record.paused_children
+        if is_paused != (record.retry_header is not None):
+            yield f"{slug} is paused, and does not show it, or the other way round"
+    if any(child.family is not record for child in children):
+        yield f"{slug} has a child that does not know whose it is"
+    if any(one.outer is not record for one in inside):
+        yield f"{slug} has an inner run that does not know whose it is"
+    children += inside
     counts = (
         sum(child.phase != "finished" for child in children),
         sum(child.phase == "paused" for child in children),
     )
-    if counts != (record.unfinished_children, record.paused_children):
+    if counts != (unfinished, record.paused_children):
         yield f"{slug}: its counts of children disagree with these"
 
 

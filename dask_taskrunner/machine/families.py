@@ -43,29 +43,31 @@ class Families:
 
     def look(self) -> None:
         """Go on with every mapped or grown run about which something has changed."""
-        families = self._board.families
-        while families:
-            record = families.pop()
-            if record.inner is not None:
-                self._inner_runs.look(record)
-            elif record.phase == "waiting":
-                self._begin(record)
-            elif record.phase == "expanded":
-                self._take_stock(record)
+        board = self._board
+        while board.families:
+            # In the order of the plan, and so are their children.
+            families, board.families = board.families, []
+            for record in families:
+                if record.inner is not None:
+                    self._inner_runs.look(record)
+                elif record.phase == "waiting":
+                    self._begin(record)
+                elif record.phase == "expanded":
+                    self._take_stock(record)
 
     # -- becoming -------------------------------------------------------------------------
 
     def _begin(self, record: TaskRunRecord) -> None:
         """Expand a mapped run, or have its trigger asked, as soon as its lengths are known."""
         maps = _maps(record)
-        by_index = [self._source(record, position) for position in maps.by_index]
-        if not maps.elements and all(source.length is not None for source in by_index):
+        apart = expanded_by_index(record, self._board.records)
+        if not maps.elements and len(apart) == len(maps.by_index):
             self.expand(record)
             return
-        board = self._board
-        waits = (id for id in record.plan.upstream if board.records[id].phase != "finished")
-        if all(id in expanded_by_index(record, board.records) for id in waits):
-            board.queue_alone(record)
+        # What it is mapped over child by child, each child waits for by itself.
+        going_on = sum(self._source(record, place).phase != "finished" for place in apart)
+        if record.unfinished_upstream == going_on:
+            self._board.queue_alone(record)
 
     def expand(self, record: TaskRunRecord) -> None:
         """Replace a mapped run by its children: everything that it waited for is there."""
@@ -80,6 +82,7 @@ class Families:
         header = header._replace(more={"children": length})
         board.counts[record.plan.name][before] -= 1
         record.length = record.unfinished_children = length
+        record.retry_header = None
         board.move(record, "expanded")
         board.show(record, before, self._desk.time, header)
         if not record.submission:
@@ -90,8 +93,8 @@ class Families:
         board.families.append(record)
         # Those mapped over this one, and over nothing else, need not wait for its children.
         board.queue_behind(record)
-        if not length:
-            board.release_upstream(record)
+        # Of what was the longer one, not all has readers.
+        board.release_upstream(record)
 
     def _length_of(self, record: TaskRunRecord) -> tuple[str, int]:
         """Return why a mapped run cannot be expanded, or how many children it has."""
@@ -99,7 +102,8 @@ class Families:
         lengths: list[tuple[str, int]] = [*maps.lengths.items()]
         for position, argument in {**maps.elements, **maps.by_index}.items():
             source = self._source(record, position)
-            header, slug = source.header, source.plan.slug
+            # Its value may have been lost for good.
+            header, slug = source.by_value or source.header, source.plan.slug
             if source.length is not None:
                 lengths.append((slug, source.length))
                 continue
@@ -122,6 +126,7 @@ class Families:
     def _children(self, record: TaskRunRecord, length: int) -> Iterator[PlannedRun]:
         plan, maps = record.plan, _maps(record)
         child = plan._replace(maps=None)
+        lists = {plan.upstream[position] for position in plan.lists}
         for i in range(length):
             upstream = plan.upstream
             if maps.by_index:
@@ -131,7 +136,6 @@ class Families:
                 )
             if maps.own_upstream:
                 upstream = (*upstream[: maps.common], *maps.own_upstream[i])
-                lists = {plan.upstream[position] for position in plan.lists}
                 child = child._replace(lists=_positions(upstream, lists))
             yield child._replace(
                 id=(record.id[0], i),
@@ -147,21 +151,24 @@ class Families:
 
     def _take_stock(self, record: TaskRunRecord) -> None:
         """Show what an expanded run has come to, if all its children have ended or paused."""
-        before, time = record.shown, self._desk.time
         if record.unfinished_children == 0:
-            if record.header is None:
-                old = record.retry_header or self._desk.made(record, "Running", None)
-                record.retry_header = None
-                record.header = self._sum(record)
-                self._board.show(record, before, time, record.header)
-                self._desk.call_handlers(record, old, record.header)
+            self._change(record, self._sum(record))
             self._board.finish(record)
-            return
-        paused = record.unfinished_children == record.paused_children
-        if paused == (record.retry_header is not None):
-            return
-        record.retry_header = self._pause(record) if paused else None
-        self._board.show(record, before, time, record.retry_header)
+        elif record.unfinished_children == record.paused_children:
+            if record.retry_header is None:
+                self._change(record, self._pause(record))
+        elif record.retry_header is not None:
+            # A value is made again.
+            self._change(record, None)
+
+    def _change(self, record: TaskRunRecord, header: Header | None) -> None:
+        """Write down and report what an expanded run is now; None where its children go on."""
+        before, running = record.shown, self._desk.made(record, "Running", None)
+        old = record.retry_header or running
+        is_final = header is not None and header.is_finished
+        record.header, record.retry_header = (header, None) if is_final else (None, header)
+        self._board.show(record, before, self._desk.time, header)
+        self._desk.call_handlers(record, old, header or running)
 
     def _sum(self, record: TaskRunRecord) -> Header:
         counts: Counter[str] = Counter()

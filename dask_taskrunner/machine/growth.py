@@ -20,7 +20,7 @@ from dask_taskrunner.machine.events import (
     RunsAdded,
 )
 from dask_taskrunner.machine.plans import InnerPlan, PlannedRun
-from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.records import TaskRunRecord, read_by
 
 
 class Growth:
@@ -76,7 +76,9 @@ class Growth:
             text = "what it was given was released before it was sent; keep the future until then"
             self._desk.end_on_client(record, "Failed", text)
             return record
-        record = TaskRunRecord(run, int(run.is_held or self._desk.plan.keeps(run.id)))
+        is_kept = run.is_held or self._desk.plan.keeps(run.id)
+        # Who holds a mapped run holds its children.
+        record = TaskRunRecord(run, int(is_kept and family is None))
         record.family = family
         if board.plan.is_open:
             # The readers come and go.
@@ -85,9 +87,10 @@ class Growth:
         for id in run.upstream:
             source = board.records[id]
             source.add_reader(run.id)
-            source.unfinished_readers += 1
             record.unopened_upstream += not source.is_open_in(source.phase)
             record.unfinished_upstream += source.phase != "finished"
+        for source in read_by(run, board.records):
+            source.unfinished_readers += 1
         board.records[run.id] = record
         board.counts[run.name]["Pending"] += 1
         return record
@@ -103,7 +106,7 @@ class Growth:
                 continue
             if record.plan.maps is not None:
                 self._board.families.append(record)
-            elif not record.unopened_upstream:
+            elif self._board.is_ready(record):
                 self._board.queue_alone(record)
 
     def _place(self, record: TaskRunRecord) -> None:
@@ -116,12 +119,26 @@ class Growth:
         elif given is None:
             return
         elif role == "given":
+            if record.plan.children is not None:
+                self._bring(record, record.plan.children)
             self._arrive(record, given)
         else:
             record.run_number = given.more.get("last_run_number", 0) + 1
             due = given.more.get("scheduled_time")
             if due is not None and due > self._desk.time:
                 self._wait(record, given, due)
+
+    def _bring(self, record: TaskRunRecord, children: tuple[PlannedRun, ...]) -> None:
+        """Take in the children of a mapped run that was not run here."""
+        board, before = self._board, record.shown
+        length = len(children)
+        header = self._desk.made(record, "Running", f"{length} of {length} finished")
+        header = header._replace(more={"children": length})
+        board.counts[record.plan.name][before] -= 1
+        record.length = record.unfinished_children = length
+        board.move(record, "expanded")
+        board.show(record, before, self._desk.time, header)
+        self._begin([self._add(child, record) for child in children])
 
     def _leave_out(self, record: TaskRunRecord, given: Header | None) -> None:
         """Have a run stand still, and show the state that it is given."""

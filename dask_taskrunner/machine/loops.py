@@ -27,9 +27,10 @@ class Loops:
         record.loop_from = record.submission
         record.loop_count = header.more.get("loop_count", record.loop_count) + 1
         record.run_number = 1
-        record.retry_header = header
         board.move(record, "waiting")
-        board.show(record, before, time, header)
+        if record.header is None:
+            record.retry_header = header
+            board.show(record, before, time, header)
         # An upstream value may have been lost meanwhile: then it goes out behind that one.
         board.queue_if_ready(record)
 

@@ -197,6 +197,9 @@ class Losses:
         """Send finished runs once more."""
         board = self._board
         for record in found:
+            if record.loop_from:
+                # What it began with the last time was let go when it ended.
+                start_over(record)
             board.move(record, "waiting")
         # Only now it is known which of them wait for others.
         for record in found:
@@ -211,8 +214,8 @@ class Losses:
         if source is not None:
             # If the record calls that run finished, its future brought another value this time.
             self.lose_value(source, f"{record.plan.slug} found it unfinished")
-        if board.is_ready(record) and not record.unfinished_upstream:
-            board.queue(record)
+        if not record.unfinished_upstream:
+            board.queue_if_ready(record)
 
     def made_again(self, record: TaskRunRecord, header: Header) -> None:
         """Take in what came of making a lost value again."""

@@ -246,6 +246,8 @@ class Machine:
         if "waits_for" in header.more:
             n, map_index = header.more["waits_for"]
             self._losses.found_unfinished(record, (n, map_index))
+        elif header.state == "Looped":
+            self._loops.go_on(record, header)
         elif record.header is not None:
             self._losses.made_again(record, header)
         elif "expands" in header.more:
@@ -254,8 +256,6 @@ class Machine:
             self._inner_runs.grow(record, header)
         elif header.state == "Retrying":
             self._delay(record, header)
-        elif header.state == "Looped":
-            self._loops.go_on(record, header)
         elif header.state == "Paused":
             self._pause(record, header)
         elif header.is_finished:

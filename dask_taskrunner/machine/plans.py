@@ -95,8 +95,15 @@ class PlannedRun(NamedTuple):
     maps: MapPlan | None = None
     #: Positions of upstream runs of which it is passed a list, if these are mapped.
     lists: frozenset[int] = frozenset()
+    #: Of a mapped run that is given: its children, which are as well.
+    children: tuple[PlannedRun, ...] | None = None
     #: What goes out first where several can; -1 for its own position.
     wave: int = -1
+
+    def reads_children(self, position: int) -> bool:
+        """Return whether it reads children of a mapped run upstream, and not its state alone."""
+        by_index = () if self.maps is None else self.maps.by_index
+        return position in self.lists or position in by_index
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -133,4 +140,4 @@ class Plan(NamedTuple):
 
     def keeps(self, id: TaskRunId) -> bool:
         """Return whether the result is held when nobody on the cluster needs it."""
-        return self.kept is None or (id[0], -1) in self.kept or id in self.kept
+        return self.kept is None or (id[0], -1) in self.kept

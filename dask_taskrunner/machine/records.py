@@ -5,7 +5,7 @@ The records are the truth about the run. Only the machine changes them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
@@ -93,8 +93,8 @@ class Shared:
         self.plan = plan
         #: How many ask for the result to be kept, besides its readers.
         self.holders = holders
-        #: Direct downstream runs in no READ phase, and those that failed or were cancelled: a
-        #: resume needs their inputs.
+        #: Direct downstream runs that read it and are in no READ phase, and those that failed or
+        #: were cancelled: a resume needs their inputs.
         self.unfinished_readers = self.failed_readers = 0
         #: The mapped run whose child this is, and how many children a mapped run has, once known.
         self.family: TaskRunRecord | None = None
@@ -118,14 +118,19 @@ class Shared:
         return self.length is None and self.inner is None
 
     @property
-    def is_read(self) -> bool:
-        """True while a run that reads this one has not finished."""
+    def has_readers(self) -> bool:
+        """True while a run that reads this one, or what it is a part of, has not finished."""
         family, whole = self.family, self.stands_for
         return (
             self.unfinished_readers > 0
-            or (family is not None and family.is_read)
-            or (whole is not None and whole.is_read)
+            or (family is not None and family.has_readers)
+            or (whole is not None and whole.has_readers)
         )
+
+    @property
+    def is_read(self) -> bool:
+        """True while somebody reads its value; a mapped run has none, but its children have."""
+        return self.plan.maps is None and self.has_readers
 
     @property
     def is_held(self) -> bool:
@@ -205,7 +210,7 @@ class TaskRunRecord(Shared):
         self.crashes = self.innocent = self.deaths = 0
         #: That of the newest header, so that the same news twice is news once.
         self.last_execution = 0
-        #: Upstream runs in no OPEN phase, and those in another phase than finished.
+        #: Upstream runs in no open phase, and those in another phase than finished.
         self.unopened_upstream = self.unfinished_upstream = len(plan.upstream)
 
     def add_reader(self, id: TaskRunId) -> None:
@@ -247,6 +252,11 @@ class TaskRunRecord(Shared):
     def is_paused(self) -> bool:
         """True where it waits until somebody lets it go on."""
         return self.phase == "paused" and self.plan.role != "outside" and self.header is None
+
+    @property
+    def goes_on(self) -> bool:
+        """True where its next iteration, which is not sent yet, begins with the future held."""
+        return 0 < self.loop_from == self.submission and self.phase in ("waiting", "queued")
 
     @property
     def may_be_sent(self) -> bool:
@@ -363,8 +373,19 @@ def make_records(plan: Plan) -> dict[TaskRunId, TaskRunRecord]:
     for id, record in records.items():
         for upstream in record.plan.upstream:
             downstream[upstream].append(id)
+        for source in read_by(record.plan, records):
+            source.unfinished_readers += 1
     for id, readers in downstream.items():
         # Of an open plan the readers come and go.
         records[id].downstream = dict.fromkeys(readers) if plan.is_open else tuple(readers)
-        records[id].unfinished_readers = len(readers)
     return records
+
+
+def read_by(
+    plan: PlannedRun, records: Mapping[TaskRunId, TaskRunRecord]
+) -> Iterator[TaskRunRecord]:
+    """Yield the runs upstream of which a run reads more than a state that is told by value."""
+    for position, id in enumerate(plan.upstream):
+        source = records[id]
+        if source.plan.maps is None or plan.reads_children(position):
+            yield source

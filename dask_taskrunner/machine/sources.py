@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from dask_taskrunner.headers import TaskRunId
-from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.records import TaskRunRecord, read_by
 
 Records: TypeAlias = Mapping[TaskRunId, TaskRunRecord]
 
@@ -34,6 +34,16 @@ def all_inside(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecor
 def has_its_result_elsewhere(record: TaskRunRecord) -> bool:
     """Return whether inner runs are read in the place of a run: not where it says all by itself."""
     return record.inner is not None and record.by_value is None
+
+
+def record_of_result(record: TaskRunRecord, records: Records) -> TaskRunRecord:
+    """Return the run whose result is that of one that has ended: itself, or an inner run.
+
+    Of a list or a dict of several nobody has the result alone.
+    """
+    found: list[TaskRunId] = []
+    tree = tree_of(record, records, found, is_list=False)
+    return record if tree is not None else records[found[0]]
 
 
 def tree_of(
@@ -100,19 +110,22 @@ def is_there(record: TaskRunRecord, records: Records) -> bool:
     return all(records[id].phase == "finished" for id in found)
 
 
-def readers_of(
-    record: TaskRunRecord, records: Records, *, of_child: bool = False
-) -> Iterator[TaskRunRecord]:
-    """Yield the runs that stand behind one, or, with ``of_child``, behind a child of it.
+def readers_of(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecord]:
+    """Yield the runs that stand behind one.
 
     A child's list is read behind its mapped run, and what a run has grown to behind that run.
     """
-    for id in record.downstream:
-        plan = records[id].plan
-        # Who only waits for a mapped run stands behind none of its children's futures.
-        if not of_child or any(record.id == plan.upstream[place] for place in plan.lists):
-            yield records[id]
-    if record.family is not None:
-        yield from readers_of(record.family, records, of_child=True)
+    yield from (records[id] for id in record.downstream)
     if record.stands_for is not None:
         yield from readers_of(record.stands_for, records)
+    family = record.family
+    # Before, nobody can read it; and there may be very many who will.
+    if family is None or family.phase != "finished":
+        return
+    for id in family.downstream:
+        reader = records[id]
+        # To be expanded a run reads no value, and for a state alone nobody does.
+        if reader.plan.maps is None and family in read_by(reader.plan, records):
+            yield reader
+    if family.stands_for is not None:
+        yield from readers_of(family.stands_for, records)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.commands import Command
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import CancelAsked, ClusterLost, RunsCancelled
 from dask_taskrunner.machine.families import Families
 from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.sources import children_of
 
 
 class Stops:
@@ -43,11 +45,18 @@ class Stops:
         """Cancel some task runs; what is behind them gets its triggers."""
         if self._desk.final is not None:
             return
-        for id in event.ids:
-            record = self._board.records.get(id)
-            if record is not None and record.header is None and record.plan.role != "outside":
+        for record in [part for id in event.ids for part in self._parts(id)]:
+            if record.header is None and record.plan.role != "outside":
                 self._board.withdraw_behind(record, self._desk.time)
                 self._cancel(record, event.reason)
+
+    def _parts(self, id: TaskRunId) -> list[TaskRunRecord]:
+        """Return what is cancelled where a run is: of one that has children, these."""
+        records = self._board.records
+        record = records.get(id)
+        if record is None or record.length is None:
+            return [] if record is None else [record]
+        return [*children_of(record, records)]
 
     def _cancel(self, record: TaskRunRecord, text: str) -> None:
         if record.running is not None:

@@ -21,9 +21,9 @@ def submission_of(record: TaskRunRecord, records: Records) -> Submission:
         # Only its trigger is asked: no value is opened, and none need travel for it. What it
         # is mapped over child by child, each child asks about by itself.
         apart = expanded_by_index(record, records)
-        widths = {position: 0 for position, id in enumerate(ids) if id in apart}
-        ids = tuple(id for id in ids if id not in apart)
-        states: tuple[int | Header, ...] = tuple(standing_alone(_final(id, records)) for id in ids)
+        widths = dict.fromkeys(apart, 0)
+        ids = tuple(id for position, id in enumerate(ids) if position not in apart)
+        states: tuple[int | Header, ...] = tuple(_told(id, records) for id in ids)
     elif plan.lists or any(records[id].inner is not None for id in ids):
         widths, ids, trees, picked = _spread(record, records)
         states = tuple(_handed_over(id, records) for id in ids)
@@ -47,18 +47,20 @@ def submission_of(record: TaskRunRecord, records: Records) -> Submission:
     )
 
 
-def expanded_by_index(record: TaskRunRecord, records: Records) -> set[TaskRunId]:
-    """Return what a mapped run is mapped over child by child, where there are children."""
-    assert record.plan.maps is not None
-    upstream = (record.plan.upstream[position] for position in record.plan.maps.by_index)
-    return {id for id in upstream if records[id].length is not None}
+def expanded_by_index(record: TaskRunRecord, records: Records) -> set[int]:
+    """Return the positions of what is mapped over child by child, where there are children."""
+    plan = record.plan
+    assert plan.maps is not None
+    places = plan.maps.by_index
+    return {position for position in places if records[plan.upstream[position]].length is not None}
 
 
-def _final(id: TaskRunId, records: Records) -> Header:
+def _told(id: TaskRunId, records: Records) -> Header:
+    """Return what a trigger is told of a run that has finished; its value stays where it is."""
     source = records[id]
     header = source.by_value or source.header
     assert header is not None, source.plan.slug
-    return header
+    return standing_alone(header) if header.stands_alone else header
 
 
 def _handed_over(id: TaskRunId, records: Records) -> int | Header:
@@ -66,7 +68,7 @@ def _handed_over(id: TaskRunId, records: Records) -> int | Header:
     source = records[id]
     if source.by_value is not None:
         return source.by_value
-    if source.future:
+    if source.future and source.plan.maps is None:
         return source.submission
     # Released, and needed again where a lost value is made anew.
     assert source.header is not None, source.plan.slug

@@ -15,12 +15,19 @@ from dask_taskrunner.worker.gathering import Upstream, leaves_of, named_state, v
 from dask_taskrunner.worker.placeholders import (
     ConstantPlaceholder,
     ElementPlaceholder,
+    ItemPlaceholder,
     OwnPlaceholder,
     Placeholder,
 )
 from dask_taskrunner.worker.wire import Call
 
-_PLACEHOLDERS = (Placeholder, ConstantPlaceholder, ElementPlaceholder, OwnPlaceholder)
+_PLACEHOLDERS = (
+    Placeholder,
+    ConstantPlaceholder,
+    ElementPlaceholder,
+    ItemPlaceholder,
+    OwnPlaceholder,
+)
 
 
 class LengthChanged(ArgumentError):
@@ -104,10 +111,13 @@ class Arguments(NamedTuple):
         if isinstance(placeholder, ConstantPlaceholder):
             return open_parts(self.constants[position])
         source = self.upstream[position]
-        is_element = isinstance(placeholder, ElementPlaceholder)
-        # Of what a run has grown to, it may be the element already.
-        if is_element and isinstance(source, Received) and self.call.promised[position] >= 0:
-            return self._element_of(source, position)
+        if isinstance(source, Received) and isinstance(placeholder, ElementPlaceholder):
+            promised = self.call.promised[position]
+            # Of what a run has grown to, it may be the element already.
+            if promised >= 0:
+                return self._element_of(source, self.call.map_index, promised)
+        if isinstance(source, Received) and isinstance(placeholder, ItemPlaceholder):
+            return self._element_of(source, placeholder.index, placeholder.length)
         return value_of(source, self._result_of)
 
     def _result_of(self, source: Received) -> Any:
@@ -116,8 +126,8 @@ class Arguments(NamedTuple):
             return source.state.result
         return MissingResult(source.slug, source.state)
 
-    def _element_of(self, source: Received, position: int) -> Any:
-        values, promised = self._result_of(source), self.call.promised[position]
+    def _element_of(self, source: Received, index: int, promised: int) -> Any:
+        values = self._result_of(source)
         if isinstance(values, MissingResult):
             return values
         more = source.header.more
@@ -129,4 +139,4 @@ class Arguments(NamedTuple):
                 f"{source.slug} had {promised} elements when {self.call.slug} was mapped over it, "
                 f"and was made again with {length}"
             )
-        return element_of(values, self.call.map_index - more.get("offset", 0))
+        return element_of(values, index - more.get("offset", 0))

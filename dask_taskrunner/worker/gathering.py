@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
-from dask_taskrunner.headers import state_name
+from dask_taskrunner.headers import child_slug, state_name
 from dask_taskrunner.states import Mapped, Skipped, State, Success
 from dask_taskrunner.triggers import root_cause
 from dask_taskrunner.worker.envelope import Received
@@ -51,6 +51,15 @@ def _shaped(states: Iterator[Received], tree: Any) -> Any:
     if isinstance(tree, dict):
         return {name: _shaped(states, part) for name, part in tree.items()}
     return [_shaped(states, part) for part in tree]
+
+
+def name_all(source: Upstream, slug: str) -> None:
+    """Call an upstream run, and its children, by another name."""
+    if isinstance(source, Received):
+        source.slug = slug
+    elif isinstance(source, list):
+        for map_index, child in enumerate(source):
+            child.slug = child_slug(slug, map_index)
 
 
 def leaves_of(source: Any) -> Iterator[Received]:

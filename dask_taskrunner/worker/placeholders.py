@@ -11,7 +11,7 @@ class _Positioned:
     def __init__(self, position: int) -> None:
         self.position = position
 
-    def __reduce__(self) -> tuple[type[Self], tuple[int]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[int, ...]]:
         return type(self), (self.position,)
 
 
@@ -37,3 +37,17 @@ class OwnPlaceholder(_Positioned):
     """Stands for what only this child has at a position."""
 
     __slots__ = ()
+
+
+class ItemPlaceholder(_Positioned):
+    """Stands for an element of the result of the run at a position, of so many that it had."""
+
+    __slots__ = ("index", "length")
+
+    def __init__(self, position: int, index: int, length: int) -> None:
+        super().__init__(position)
+        self.index = index
+        self.length = length
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, ...]]:
+        return type(self), (self.position, self.index, self.length)

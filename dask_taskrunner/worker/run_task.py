@@ -16,8 +16,14 @@ from typing import Any
 from distributed import Worker, get_worker
 
 from dask_taskrunner.exceptions import ResultNotSerializable, TaskRunnerError
-from dask_taskrunner.graph.mapping import ARGUMENT, right_line, sequence_of
-from dask_taskrunner.headers import NOTHING_MORE, Header, describe, small_result, state_name
+from dask_taskrunner.graph.mapping import elements_if_any, measure
+from dask_taskrunner.headers import (
+    NOTHING_MORE,
+    Header,
+    describe,
+    small_result,
+    state_name,
+)
 from dask_taskrunner.run_context import context, no_entries
 from dask_taskrunner.short_texts import shorten_message
 from dask_taskrunner.states import (
@@ -35,7 +41,7 @@ from dask_taskrunner.tracebacks import user_traceback
 from dask_taskrunner.worker.arguments import Arguments, LengthChanged
 from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
 from dask_taskrunner.worker.expanding import pickled
-from dask_taskrunner.worker.gathering import Upstream, gathered
+from dask_taskrunner.worker.gathering import Upstream, gathered, name_all
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
@@ -153,11 +159,13 @@ class _Execution:
             Received.by_value(*by_value[position]) if position in by_value else Received(next(held))
             for position in range(len(by_value) + len(upstream))
         ]
+        widths = self.call.widths
+        found: list[Upstream] = [*received]
+        if widths:
+            found = gathered(received, widths, self.call.trees)
         for position, slug in self.call.known_as.items():
-            received[position].slug = slug
-        if not self.call.widths:
-            return [*received]
-        return gathered(received, self.call.widths, self.call.trees)
+            name_all(found[position], slug)
+        return found
 
     def _run_pipeline(self, arguments: Arguments, cached: Any, ready: bool) -> State:
         call = self.call
@@ -197,7 +205,7 @@ class _Execution:
         A signal or a state handler may have brought what can be read only once.
         """
         try:
-            elements = _elements(state.result)
+            elements = elements_if_any(state.result)
         except Exception as error:  # noqa: BLE001 (the user's own iterator)
             return self._failed(error, "was made a list")
         return state if elements is state.result else state.copy_with(result=elements)
@@ -304,7 +312,7 @@ class _Execution:
         if self.error is not None and not isinstance(state, Failed):
             more = {**more, "error": shorten_message(self.error)}
         if call.is_mapped_over and kind:
-            more = {**more, **_measure(state.result)}
+            more = {**more, **measure(state.result)}
         if call.expands and isinstance(state, Running):
             more = {**more, "expands": True}
         elif isinstance(state, Running):
@@ -340,17 +348,7 @@ class _Expansion(TaskRunner):
 
 def _as_sequence(body: Any) -> Any:
     """Return a body whose result others can take elements of, if it is anything like that."""
-    return lambda inputs: _elements(body(inputs))
-
-
-def _elements(value: Any) -> Any:
-    return value if right_line(ARGUMENT, value) else sequence_of(value)
-
-
-def _measure(value: Any) -> dict[str, Any]:
-    """Return what a header says of a result that others take elements of."""
-    why = right_line(ARGUMENT, value)
-    return {"length": len(sequence_of(value))} if why is None else {"no_length": why}
+    return lambda inputs: elements_if_any(body(inputs))
 
 
 def _open_flow(definition: list[Any]) -> _OpenFlow:

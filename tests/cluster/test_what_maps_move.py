@@ -74,6 +74,38 @@ def test_elements_are_taken_where_the_list_lies(runner, client):
     assert moved_between_workers(client) - before < MEGABYTE
 
 
+def test_the_children_of_an_earlier_run_are_read_where_they_are(runner, monkeypatch):
+    @task
+    def grow(x):
+        return np.full(MEGABYTE, x, dtype=np.uint8)
+
+    with Flow("middle") as flow:
+        total(first_of.map(grow.map([1, 2, 3, 4])))
+    first = runner.run(flow, keep="all")
+    traffic = Traffic(monkeypatch)
+    run = runner.run(flow, task_states={"grow": first["grow"].state}, keep="none")
+    assert run["total"].result() == 10
+    assert traffic.bytes < MEGABYTE
+    assert not any(child.attempts for child in run["grow"].children)
+    first.release()
+
+
+def test_a_map_over_a_future_moves_nothing_through_the_client(runner, monkeypatch):
+    traffic = Traffic(monkeypatch)
+    made = runner.submit(made_of("list", 10))
+    futures = runner.map(first_of, made)
+    assert len(futures) == 10
+    assert futures.results(timeout=20) == list(range(10))
+    with Flow("rows") as flow:
+        made_of("list", 5)()
+    run = runner.run(flow)
+    assert runner.map(first_of, run["made"]).results(timeout=20) == list(range(5))
+    theirs = runner.client.submit(made_of("array", 4).run)
+    assert runner.map(first_of, theirs).results(timeout=20) == list(range(4))
+    assert traffic.bytes < MEGABYTE
+    del theirs
+
+
 # --- large lists ---------------------------------------------------------------------------------
 
 

@@ -60,12 +60,12 @@ def _name(event: Event) -> tuple[object, ...]:
 def _place(cluster: ModelCluster) -> object:
     records = tuple(
         (
-            record.phase, record.submission, record.run_number, record.future, record.crashes,
+            id, record.phase, record.submission, record.run_number, record.future, record.crashes,
             record.innocent, record.header and record.header.execution, record.last_execution,
             record.by_value is not None, record.running and record.running.execution,
             len(record.values),
         )
-        for record in cluster.machine.records.values()
+        for id, record in sorted(cluster.machine.records.items())
     )  # fmt: skip
     tasks = tuple(
         (key, task.life, task.worker, task.value and task.value.header.execution, task.suspicious)

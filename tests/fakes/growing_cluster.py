@@ -27,7 +27,8 @@ from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.plans import Plan, PlannedRun
 from fakes.model_cluster import ModelCluster, Move
 from fakes.model_dask import EPOCH, SimTask
-from fakes.model_states import Outcome, Script, Value, outcome_of
+from fakes.model_oracle import Outcome
+from fakes.model_states import Script, Value, outcome_of
 
 
 @dataclass
@@ -74,7 +75,7 @@ class GrowingCluster(ModelCluster):
         ended = [
             id
             for id in before.keys() | fresh | gone
-            if self.runs[id].settles
+            if self._planned(id).settles
             and before.get(id) != "finished"
             and (id in gone or records[id].phase == "finished")
         ]
@@ -83,6 +84,14 @@ class GrowingCluster(ModelCluster):
             assert sorted(told) == sorted(ended), f"told of {told}, ended are {ended}"
         self.given_up |= {id for id, record in records.items() if record.by_value is not None}
         return commands
+
+    def _planned(self, id: TaskRunId) -> PlannedRun:
+        """Return a run's plan, of a child as well, and of what is forgotten."""
+        return self.runs[id] if id in self.runs else self.machine.records[id].plan
+
+    def holds(self, id: TaskRunId) -> bool:
+        """Return whether somebody holds a result, or those of all children."""
+        return self.handles[id] > 0 or self.handles[id[0], -1] > 0
 
     def _forget(self, ids: Sequence[TaskRunId]) -> None:
         super()._forget(ids)
@@ -144,17 +153,22 @@ class GrowingCluster(ModelCluster):
         name, *args = move
         match name, args:
             case "cancel one", [id]:
-                return self._cone(id).isdisjoint(self.finals())
+                # What a mapped run has come to, its children say.
+                is_one = self.machine.records[id].length is None
+                return is_one and self._cone(id).isdisjoint(self.finals())
             case "vanish" | "execute again", [(id, _)]:
-                return self.runs[id].role == "run"
+                return self._planned(id).role == "run"
         return True
 
     def _cone(self, id: TaskRunId) -> set[TaskRunId]:
-        """Return what is downstream of a run."""
-        cone = {id}
+        """Return what is downstream of a run, with the children that there are."""
+        cone = {id, (id[0], -1)}
         for run in self.runs.values():
             if not cone.isdisjoint(run.upstream):
                 cone.add(run.id)
+                record = self.machine.records.get(run.id)
+                length = 0 if record is None else record.length or 0
+                cone.update((run.id[0], child) for child in range(length))
         return cone - {id}
 
     def _do_add(self) -> None:

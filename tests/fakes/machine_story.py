@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from dask_taskrunner.headers import Header
+from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.commands import (
     CallHook,
     Command,
@@ -30,6 +30,7 @@ from dask_taskrunner.machine.events import (
     HistoryRead,
     Loss,
     NoMoreRuns,
+    Rejected,
     ResultsDropped,
     ResultsWanted,
     RunsAdded,
@@ -51,9 +52,29 @@ from fakes.random_flows import make_plan, make_runs
 #: The wall clock when the story's own clock shows 0.
 WALL = 1_700_000_000.0
 
+#: A task run's number, and a child's number and index.
+Name: TypeAlias = int | tuple[int, int]
+
+
+def full(name: Name) -> TaskRunId:
+    """Return the id of a task run."""
+    return name if isinstance(name, tuple) else (name, -1)
+
+
+def short(id: TaskRunId) -> Name:
+    """Return what a task run is called in a story."""
+    return id if id[1] >= 0 else id[0]
+
+
+def short_all(ids: Iterable[TaskRunId]) -> list[Name]:
+    return [short(id) for id in sorted(ids)]
+
 
 class Story:
-    """Task runs are called by their numbers; time passes only where the story says so."""
+    """Task runs are called by their numbers, and children by the numbers of parent and child.
+
+    Time passes only where the story says so.
+    """
 
     def __init__(self, upstream: dict[int, tuple[int, ...]] | Plan, **options: Any) -> None:
         self.plan = upstream if isinstance(upstream, Plan) else make_plan(upstream, **options)
@@ -77,7 +98,7 @@ class Story:
 
     def header(
         self,
-        n: int,
+        n: Name,
         state: str = "Success",
         *,
         submission: int | None = None,
@@ -99,40 +120,48 @@ class Story:
             small=pickle.dumps(n) if has_value and not big else None, more=more,
         )  # fmt: skip
 
-    def ends(self, n: int, state: str = "Success", **how: object) -> list[Command]:
+    def ends(self, n: Name, state: str = "Success", **how: object) -> list[Command]:
         header = self.header(n, state, **how)  # type: ignore[arg-type]
         return self.hears(header)
 
     def hears(self, header: Header) -> list[Command]:
         return self.tell(TaskRunEnded(self.now, header.id, header.submission, header))
 
-    def finds_unfinished(self, n: int, upstream: int) -> list[Command]:
-        return self.ends(n, "Pending", body=False, waits_for=[upstream, -1])
+    def may_expand(self, n: int) -> list[Command]:
+        """A worker has asked a mapped run's trigger, and that lets it."""
+        return self.ends(n, "Running", body=False, expands=True)
 
-    def is_silent(self, n: int, submission: int | None = None) -> list[Command]:
+    def end(self, *runs: Name, big: bool = True) -> list[Command]:
+        """Several runs succeed; return what the last one leads to."""
+        return [self.ends(n, big=big) for n in runs][-1]
+
+    def finds_unfinished(self, n: Name, upstream: Name) -> list[Command]:
+        return self.ends(n, "Pending", body=False, waits_for=list(full(upstream)))
+
+    def is_silent(self, n: Name, submission: int | None = None) -> list[Command]:
         submission = submission or self.record(n).submission
-        return self.tell(TaskRunEnded(self.now, (n, -1), submission, None))
+        return self.tell(TaskRunEnded(self.now, full(n), submission, None))
 
     def loses(
         self,
-        n: int,
+        n: Name,
         kind: str = "killed",
         *,
         submission: int | None = None,
         worker: str = "w1",
         text: str = "why",
         starts: int = 1,
-        culprit: int | None = None,
+        culprit: Name | None = None,
         **more: object,
     ) -> list[Command]:
-        at_fault = None if culprit is None else (culprit, -1)
+        at_fault = None if culprit is None else full(culprit)
         loss = Loss(kind, text, worker, starts, at_fault, more)  # type: ignore[arg-type]
         submission = submission or self.record(n).submission
-        return self.tell(TaskRunLost(self.now, (n, -1), submission, loss))
+        return self.tell(TaskRunLost(self.now, full(n), submission, loss))
 
     def begins(
         self,
-        n: int,
+        n: Name,
         worker: str = "w1",
         *,
         execution: int | None = None,
@@ -141,19 +170,19 @@ class Story:
         """Return the number of the execution."""
         execution = execution or next(self._executions)
         submission = submission or self.record(n).submission
-        body = BodyBegan((n, -1), submission, execution, WALL + self.now)
+        body = BodyBegan(full(n), submission, execution, WALL + self.now)
         self.tell(TaskRunsBegan(self.now, (body,), worker))
         return execution
 
     def removes(
-        self, worker: str, runs: Sequence[int] = (), *, expected: bool = False
+        self, worker: str, runs: Sequence[Name] = (), *, expected: bool = False
     ) -> list[Command]:
-        keys = tuple((n, -1) for n in runs)
+        keys = tuple(map(full, runs))
         return self.tell(WorkerRemoved(self.now, worker, expected, keys))
 
-    def loses_value(self, n: int, submission: int | None = None) -> list[Command]:
+    def loses_value(self, n: Name, submission: int | None = None) -> list[Command]:
         submission = submission or self.record(n).submission
-        return self.tell(ValueLost(self.now, (n, -1), submission, "lost dependencies"))
+        return self.tell(ValueLost(self.now, full(n), submission, "lost dependencies"))
 
     def wakes(self, at: float | None = None) -> list[Command]:
         """Fire the timer: now, or at a time."""
@@ -215,46 +244,55 @@ class Story:
     def ends_elsewhere(self, n: int, header: Header | None) -> list[Command]:
         return self.tell(ForeignEnded(self.now, (n, -1), header))
 
-    def wants(self, *runs: int) -> list[Command]:
-        return self.tell(ResultsWanted(self.now, tuple((n, -1) for n in runs)))
+    def wants(self, *runs: Name) -> list[Command]:
+        return self.tell(ResultsWanted(self.now, tuple(map(full, runs))))
 
-    def drops(self, *runs: int) -> list[Command]:
-        return self.tell(ResultsDropped(self.now, tuple((n, -1) for n in runs)))
+    def drops(self, *runs: Name) -> list[Command]:
+        return self.tell(ResultsDropped(self.now, tuple(map(full, runs))))
 
-    def cancels(self, *runs: int, reason: str = "not needed") -> list[Command]:
-        return self.tell(RunsCancelled(self.now, tuple((n, -1) for n in runs), reason))
+    def cancels(self, *runs: Name, reason: str = "not needed") -> list[Command]:
+        return self.tell(RunsCancelled(self.now, tuple(map(full, runs)), reason))
 
-    def approves(self, *runs: int) -> list[Command]:
-        return self.tell(Approved(self.now, tuple((n, -1) for n in runs)))
+    def approves(self, *runs: Name) -> list[Command]:
+        return self.tell(Approved(self.now, tuple(map(full, runs))))
+
+    def rejects(self, *runs: Name) -> list[Command]:
+        return self.tell(Rejected(self.now, tuple(map(full, runs))))
 
     def reads_history(self) -> list[Command]:
         return self.tell(HistoryRead(self.now))
 
     # -- looking --------------------------------------------------------------------------
 
-    def record(self, n: int) -> TaskRunRecord:
-        return self.machine.records[n, -1]
+    def record(self, n: Name) -> TaskRunRecord:
+        return self.machine.records[full(n)]
+
+    def children(self, n: int) -> list[str]:
+        """Return what the children of a mapped run show."""
+        length = self.record(n).length
+        assert length is not None, f"{n} has no children"
+        return [self.record((n, child)).shown for child in range(length)]
 
     def phases(self) -> str:
-        """Return the first letter of each run's phase: w q s d p f, and F for a foreign one."""
+        """Return the first letter of each run's phase: w q s d p e f, and F for a foreign one."""
         phases = [record.phase for record in self.machine.records.values()]
         return "".join("F" if phase == "foreign" else phase[0] for phase in phases)
 
     def states(self) -> list[str]:
         return [record.shown for record in self.machine.records.values()]
 
-    def held(self) -> set[int]:
-        return {id[0] for id, record in self.machine.records.items() if record.future}
+    def held(self) -> set[Name]:
+        return {short(id) for id, record in self.machine.records.items() if record.future}
 
-    def left(self) -> list[int]:
+    def left(self) -> list[Name]:
         """Return the runs that are not forgotten."""
-        return [id[0] for id in self.machine.records]
+        return [short(id) for id in self.machine.records]
 
-    def outcomes(self, n: int) -> list[str]:
+    def outcomes(self, n: Name) -> list[str]:
         return [attempt.outcome for attempt in self.record(n).attempts()]
 
-    def last_sent(self, n: int) -> Submission:
-        return next(run for run in reversed(self.sent) if run.id == (n, -1))
+    def last_sent(self, n: Name) -> Submission:
+        return next(run for run in reversed(self.sent) if run.id == full(n))
 
     @property
     def final(self) -> tuple[str, str | None] | None:
@@ -272,35 +310,35 @@ def known(n: int, state: str = "Success", *, big: bool = False, **more: object) 
     )  # fmt: skip
 
 
-def sent(commands: Sequence[Command]) -> list[tuple[int, int]]:
+def sent(commands: Sequence[Command]) -> list[tuple[Name, int]]:
     """Return the runs that the commands send, each with its submission number."""
     return [
-        (run.id[0], run.submission)
+        (short(run.id), run.submission)
         for command in commands
         if isinstance(command, SubmitMany)
         for run in command.runs
     ]
 
 
-def released(commands: Sequence[Command]) -> list[int]:
-    return sorted(id[0] for c in commands if isinstance(c, Release) for id in c.ids)
+def released(commands: Sequence[Command]) -> list[Name]:
+    return short_all(id for c in commands if isinstance(c, Release) for id in c.ids)
 
 
-def settled(commands: Sequence[Command]) -> list[int]:
-    return sorted(id[0] for c in commands if isinstance(c, Settled) for id in c.ids)
+def settled(commands: Sequence[Command]) -> list[Name]:
+    return short_all(id for c in commands if isinstance(c, Settled) for id in c.ids)
 
 
-def forgotten(commands: Sequence[Command]) -> list[int]:
-    return sorted(id[0] for c in commands if isinstance(c, Forget) for id in c.ids)
+def forgotten(commands: Sequence[Command]) -> list[Name]:
+    return short_all(id for c in commands if isinstance(c, Forget) for id in c.ids)
 
 
 def notes(commands: Sequence[Command]) -> list[str]:
     return [command.text for command in commands if isinstance(command, Note)]
 
 
-def hooks(commands: Sequence[Command]) -> list[tuple[int | None, str, str]]:
+def hooks(commands: Sequence[Command]) -> list[tuple[Name | None, str, str]]:
     return [
-        (c.id[0] if c.id else None, c.old.state if c.old else "", c.new.state)
+        (short(c.id) if c.id else None, c.old.state if c.old else "", c.new.state)
         for c in commands
         if isinstance(c, CallHook)
     ]

@@ -36,6 +36,8 @@ from dask_taskrunner.machine.events import (
     WorkerRemoved,
 )
 from dask_taskrunner.machine.machine import Machine
+from dask_taskrunner.states import Cancelled, Failed
+from fakes.mapped_plans import child_plan
 from fakes.model_dask import EPOCH, Key, ModelDask, SimTask
 
 Move: TypeAlias = tuple[object, ...]
@@ -92,10 +94,13 @@ class ModelCluster(ModelDask):
             key = (run.id, run.submission)
             assert key not in self._used, f"{key} was sent twice"
             self._used.add(key)
+            self._check_sources(run)
             for id, value in zip(run.upstream_ids, run.upstream, strict=True):
                 if isinstance(value, Header):
-                    is_there = value.is_complete or run.expands
-                    assert is_there, f"{run.id}: the value of {id} stayed on the worker"
+                    # A trigger is asked about states alone.
+                    is_told = value.is_complete or (run.expands and value.is_successful)
+                    assert is_told, f"{run.id}: the value of {id} stayed on the worker"
+                    assert value.is_failed or "exception" not in value.more
                 else:
                     assert self.held.get(id) == value, f"{run.id} stands behind released {id}"
             self.tasks[key] = SimTask(run)
@@ -130,10 +135,65 @@ class ModelCluster(ModelDask):
                 self._finals[id] = record.header
             numbers = [attempt.number for attempt in record.attempts()]
             assert numbers == list(range(1, len(numbers) + 1))
+        needed = self._needed()
         for id, submission in self.held.items():
+            if machine.records[id].phase == "finished":
+                assert id in needed, f"{id} is held, and nobody needs it"
             if machine.records[id].phase == "submitted":
                 for source, sent in self.tasks[id, submission].upstream_keys:
                     assert self.held.get(source) == sent, f"{source} was released under {id}"
+
+    def _check_sources(self, run: Submission) -> None:
+        """Check what a run is sent behind against the plan."""
+        n, map_index = run.id
+        plan = self.machine.records[n, -1].plan
+        if map_index >= 0:
+            upstream, lists, elements = child_plan(plan, map_index)
+        else:
+            upstream, lists, elements = plan.upstream, plan.lists, frozenset()
+        records, ids, widths = self.machine.records, [], {}
+        for position, id in enumerate(upstream):
+            family = records[id]
+            if run.expands and family.length is not None and position in plan.maps.by_index:
+                widths[position] = 0
+                continue
+            if family.plan.maps is not None:
+                # Its state is told by value.
+                assert family.phase == "finished", f"{run.id} stands behind all of {id}"
+            if family.length is None or position not in lists or run.expands:
+                ids.append(id)
+            else:
+                assert not family.unfinished_children, f"{run.id} is passed all of {id}"
+                widths[position] = family.length
+                ids += [(id[0], child) for child in range(family.length)]
+        assert (run.upstream_ids, run.widths) == (tuple(ids), widths)
+        promised = {at: records[upstream[at]].header.more["length"] for at in elements}
+        assert run.promised == promised
+
+    def _needed(self) -> set[TaskRunId]:
+        """Return the runs whose futures may be held although they have finished."""
+        records = self.machine.records
+        needed: set[TaskRunId] = set()
+        for id, record in records.items():
+            header = record.header
+            if record.is_held and header is not None and not header.is_complete:
+                needed.add(id)
+            is_read_again = (
+                header is not None
+                and issubclass(header.state_class, Failed | Cancelled)
+                and not self.plan.is_open
+            )
+            if record.phase in ("finished", "expanded") and not is_read_again:
+                continue
+            for position, source in enumerate(record.plan.upstream):
+                # The state of a mapped run is told by value.
+                is_mapped = source in records and records[source].plan.maps is not None
+                if not is_mapped or record.plan.reads_children(position):
+                    needed.add(source)
+        families = [id for id in needed if id in records and records[id].length is not None]
+        for n, _ in families:
+            needed |= {(n, child) for child in range(records[n, -1].length)}
+        return needed
 
     # -- moves ----------------------------------------------------------------------------
 

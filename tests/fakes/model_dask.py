@@ -147,9 +147,10 @@ class ModelDask:
         task = self.tasks[key]
         self.starts[key] += 1
         # Where it runs and what it is called is the same in whatever order all else happens.
-        (n, _), submission = key
-        worker = self.workers[(n + submission + self.starts[key]) % len(self.workers)]
-        number = n * 1_000_000 + submission * 1000 + self.starts[key]
+        (n, map_index), submission = key
+        child = map_index + 1
+        worker = self.workers[(n + child + submission + self.starts[key]) % len(self.workers)]
+        number = (n * 1000 + child) * 1_000_000 + submission * 1000 + self.starts[key]
         value = self._execute(task, number, worker)
         task.life, task.worker = "processing", worker
         task.execution = Execution(key, number, worker, self.now, value)

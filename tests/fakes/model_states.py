@@ -1,7 +1,6 @@
 """What a task run's execution comes to in the model cluster: scripts, values and the pipeline.
 
-A task run's final state and result follow from its script and its upstream runs alone, so a flow
-run in which nothing is lost for good has one right outcome, whatever else happens: the oracle's.
+A task run's final state and result follow from its script and its upstream runs alone.
 """
 
 from __future__ import annotations
@@ -9,17 +8,12 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
 from dask_taskrunner.machine.commands import Submission
-from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.states import Finished
-
-#: The name of a state's class, and the result.
-Outcome: TypeAlias = tuple[str, object]
-NOTHING_FORCED: Mapping[TaskRunId, Outcome | None] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,8 @@ class Script:
     ----------
     does : tuple of str
         By run number, the last one for all that follow: ``small`` and ``big`` succeed with such a
-        result, ``retry`` fails and is due again, ``fail``, ``skip``, ``pause``, ``cancel``.
+        result, ``list0 list1 ...`` with a big one of so many elements and ``few0 few1 ...`` with
+        a small one, ``retry`` fails and is due again, ``fail``, ``skip``, ``pause``, ``cancel``.
     trigger : str
         ``all_successful`` or ``all_finished``.
     again : str or None
@@ -47,7 +42,7 @@ class Script:
     def at(self, run_number: int, again: bool) -> str:
         word = self.does[min(run_number, len(self.does)) - 1]
         # What was no success may be executed again, but comes to the same.
-        return self.again if again and self.again and word in ("small", "big") else word
+        return self.again if again and self.again and is_success(word) else word
 
 
 class Value(NamedTuple):
@@ -61,16 +56,34 @@ class Value(NamedTuple):
         return cls(header, None if header.small is None else pickle.loads(header.small))
 
 
-#: word of a script -> class of the state, and kind of the result
+class Elements(tuple[object, ...]):
+    """A result of which others can take elements."""
+
+
+#: What upstream runs are to a trigger: the states of each, of which a mapped one has many.
+Seen: TypeAlias = Sequence[Sequence[str]]
+
+#: Word of a script, without its number -> class of the state, and kind of the result.
 _STATES = {
     "small": ("Success", "tuple"),
     "big": ("Success", "DataFrame"),
+    "few": ("Success", "list"),
+    "list": ("Success", "list"),
     "fail": ("Failed", ""),
     "skip": ("Skipped", ""),
     "cancel": ("Cancelled", ""),
     "retry": ("Retrying", ""),
     "pause": ("Paused", ""),
 }
+
+
+def state_of(word: str) -> tuple[str, str]:
+    """Return the class of the state that a word of a script stands for, and its result's kind."""
+    return _STATES[word.rstrip("0123456789")]
+
+
+def is_success(word: str) -> bool:
+    return state_of(word)[0] == "Success"
 
 
 def header_of(
@@ -98,19 +111,45 @@ def waits_for(upstream: Sequence[Value]) -> Header | None:
     return next((h for h in headers if not issubclass(h.state_class, Finished)), None)
 
 
-def before_body(script: Script, states: Sequence[str]) -> str | None:
+def before_body(script: Script, seen: Seen) -> str | None:
     """Return the state of a run whose body does not run, given its upstream's states."""
+    states = [state for each in seen for state in each]
     failed = any(state in ("Failed", "TriggerFailed", "Crashed") for state in states)
-    if "Skipped" in states and not failed:
+    skipped = any(each and set(each) == {"Skipped"} for each in seen)
+    if skipped and not failed:
         return "Skipped"
     if script.trigger == "all_successful" and (failed or "Cancelled" in states):
         return "TriggerFailed"
     return None
 
 
-def result_of(id: TaskRunId, upstream: Sequence[object]) -> tuple[object, ...]:
+def result_of(id: TaskRunId, word: str, inputs: Sequence[object]) -> object:
     """Return what the body makes of its inputs, which tells what they were."""
-    return (id[0], *upstream)
+    result = (id, *inputs)
+    length = word.removeprefix("few").removeprefix("list")
+    return Elements((*result, k) for k in range(int(length))) if length != word else result
+
+
+def gathered(upstream: Sequence[Value], widths: Mapping[int, int]) -> list[Value | list[Value]]:
+    """Return what came by the position in the plan: the children of a mapped run together."""
+    found: list[Value | list[Value]] = []
+    values = iter(upstream)
+    while len(found) <= max(widths, default=-1):
+        width = widths.get(len(found))
+        found.append(next(values) if width is None else [*islice(values, width)])
+    return [*found, *values]
+
+
+def seen_in(upstream: Sequence[Value | list[Value]]) -> Seen:
+    """Return what a trigger sees."""
+    return [
+        [value.header.state for value in source]
+        if isinstance(source, list)
+        else list(source.header.more["counts"])
+        if source.header.state == "Mapped"
+        else [source.header.state]
+        for source in upstream
+    ]
 
 
 def outcome_of(
@@ -134,62 +173,37 @@ def outcome_of(
 
     if unfinished is not None:
         return value("Pending", more={"waits_for": list(unfinished.id)})
-    if (state := before_body(script, [source.header.state for source in upstream])) is not None:
+    sources = gathered(upstream, run.widths)
+    if (state := before_body(script, seen_in(sources))) is not None:
         return value(state)
+    if run.expands:
+        return value("Running", more={"expands": True})
     word = script.at(run.run_number, again)
-    state, kind = _STATES[word]
+    state, kind = state_of(word)
     if word == "retry":
         return value(state, at, more={"delay": script.delay})
     if state != "Success":
         return value(state, at)
-    for source in upstream:
-        assert source.result is not None or source.header.state != "Success", "a value is missing"
-    result = result_of(run.id, [source.result for source in upstream])
-    small = pickle.dumps(result) if word == "small" else None
-    return Value(value(state, at, kind=kind, small=small).header, result)
+    inputs = [_input(source, run.promised.get(n), run.id) for n, source in enumerate(sources)]
+    if LENGTH_CHANGED in inputs:
+        return value("Failed")
+    result = result_of(run.id, word, inputs)
+    small = pickle.dumps(result) if word in ("small",) or word.startswith("few") else None
+    more = {"length": len(result)} if isinstance(result, Elements) else NOT_MAPPED_OVER
+    return Value(value(state, at, kind=kind, small=small, more=more).header, result)
 
 
-def oracle(
-    plan: Plan,
-    scripts: Mapping[TaskRunId, Script],
-    forced: Mapping[TaskRunId, Outcome | None] = NOTHING_FORCED,
-) -> dict[TaskRunId, Outcome | None]:
-    """Return the right final state and result of each run; None where it ends unfinished.
-
-    Of some it may be known otherwise.
-    """
-    found: dict[TaskRunId, Outcome | None] = {}
-    for run in plan.runs:
-        if run.id in forced:
-            found[run.id] = forced[run.id]
-            continue
-        upstream = [found[id] for id in run.upstream]
-        if any(outcome is None for outcome in upstream):
-            found[run.id] = None
-            continue
-        known = [outcome for outcome in upstream if outcome is not None]
-        script = scripts[run.id]
-        state = before_body(script, [outcome[0] for outcome in known])
-        if state is not None:
-            found[run.id] = (state, None)
-            continue
-        word = next((word for word in script.does if word != "retry"), script.does[-1])
-        assert word != "retry", "this one never ends"
-        state = _STATES[word][0]
-        if word == "pause":
-            found[run.id] = None
-        elif state == "Success":
-            found[run.id] = (state, result_of(run.id, [outcome[1] for outcome in known]))
-        else:
-            found[run.id] = (state, None)
-    return found
+LENGTH_CHANGED = object()
+NOT_MAPPED_OVER = {"no_length": "Write {argument}=unmapped(...) to pass the same to each"}
 
 
-def flow_state(plan: Plan, states: Mapping[TaskRunId, str | None]) -> str:
-    """Return the flow run's right state, given its task runs'."""
-    of_reference = [states[id] for id in plan.reference]
-    if any(s in ("Failed", "TriggerFailed", "Crashed") for s in of_reference):
-        return "Failed"
-    if None in of_reference:
-        return "Paused"
-    return "Cancelled" if "Cancelled" in of_reference else "Success"
+def _input(source: Value | list[Value], promised: int | None, id: TaskRunId) -> object:
+    """Return what a body gets of one upstream run, or list of them."""
+    if isinstance(source, list):
+        return tuple(_input(child, None, id) for child in source)
+    if source.header.state == "Success":
+        assert source.result is not None, "a value is missing"
+    if promised is None or source.result is None:
+        return source.result
+    assert isinstance(source.result, Elements)
+    return source.result[id[1]] if len(source.result) == promised else LENGTH_CHANGED

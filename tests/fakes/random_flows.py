@@ -10,6 +10,7 @@ from typing import Any
 
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.plans import Plan, PlannedRun, Role
+from fakes.mapped_plans import NO_LISTS, NO_MAPS, Over, with_maps
 from fakes.model_cluster import ModelCluster, Move
 from fakes.model_states import Script
 
@@ -27,9 +28,11 @@ def make_runs(
     settles: Collection[int] = (),
     roles: Mapping[int, Role] = NO_ROLES,
     given: Mapping[int, Header] = NOTHING_GIVEN,
+    maps: Mapping[int, Over] = NO_MAPS,
+    lists: Mapping[int, Collection[int]] = NO_LISTS,
 ) -> tuple[PlannedRun, ...]:
-    """Return runs from position -> positions upstream."""
-    return tuple(
+    """Return runs from position -> positions upstream; see :func:`with_maps` for mapped ones."""
+    runs = tuple(
         PlannedRun(
             id=(n, -1),
             name=f"task{n % 3}",
@@ -43,6 +46,7 @@ def make_runs(
         )
         for n, sources in sorted(upstream.items())
     )
+    return with_maps(runs, maps, lists) if maps else runs
 
 
 def make_plan(
@@ -79,19 +83,21 @@ def random_plan(rng: random.Random, *, max_crash_retries: int) -> Plan:
 
 def random_scripts(rng: random.Random, plan: Plan, again: Sequence[str]) -> dict[TaskRunId, Script]:
     """Return what each body does."""
+    return {run.id: script_of(rng, again) for run in plan.runs}
+
+
+def script_of(rng: random.Random, again: Sequence[str]) -> Script:
+    """Return what one body does."""
     ends = ("small", "big", "big", "big", "fail", "skip", "pause", "cancel")
     weights = (5, 5, 5, 5, 2, 1, 0.5, 0.5)
-    scripts = {}
-    for run in plan.runs:
-        retries = rng.choice((0, 0, 0, 1, 1, 2, 4))
-        end = rng.choices(ends, weights)[0]
-        scripts[run.id] = Script(
-            does=("retry",) * retries + (end,),
-            trigger=rng.choice(("all_successful", "all_successful", "all_finished")),
-            again=rng.choice((None, None, *again)),
-            delay=rng.choice((0.0, 0.5, 2.0)),
-        )
-    return scripts
+    retries = rng.choice((0, 0, 0, 1, 1, 2, 4))
+    end = rng.choices(ends, weights)[0]
+    return Script(
+        does=("retry",) * retries + (end,),
+        trigger=rng.choice(("all_successful", "all_successful", "all_finished")),
+        again=rng.choice((None, None, *again)),
+        delay=rng.choice((0.0, 0.5, 2.0)),
+    )
 
 
 @dataclass

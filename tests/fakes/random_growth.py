@@ -11,23 +11,28 @@ from fakes.growing_cluster import GrowingCluster, first_send, value_elsewhere
 from fakes.model_dask import EPOCH
 from fakes.model_states import Script, header_of
 from fakes.random_flows import make_plan, random_scripts
+from fakes.random_maps import Shape, random_shape, with_children
 
 
 def random_growth(
     seed: int, rng: random.Random, *, budget: int, again: tuple[str, ...], is_exact: bool
 ) -> GrowingCluster:
-    """Return a cluster whose plan is an open one in three cases of four."""
+    """Return a cluster whose plan is open in three cases of four; half of the others have maps."""
     is_open = seed % 4 > 0
     count = rng.randint(2, 10)
     roles = random_roles(rng, count)
-    density = rng.choice((0.15, 0.35, 0.6))
-    upstream = {
-        n: tuple(u for u in range(n) if rng.random() < density)
-        if roles.get(n) in (None, "outside")
-        else ()
-        for n in range(count)
-    }
     elsewhere = {n for n in roles if roles[n] != "outside"}
+    if seed % 8 == 0:
+        shape = random_shape(rng, count, elsewhere)
+    else:
+        density = rng.choice((0.15, 0.35, 0.6))
+        shape = Shape(
+            {
+                n: () if n in elsewhere else tuple(u for u in range(n) if rng.random() < density)
+                for n in range(count)
+            }
+        )
+    upstream = shape.upstream
     needed = {u for sources in upstream.values() for u in sources} | elsewhere
     some = needed | set(rng.sample(range(count), count // 2))
     plan = make_plan(
@@ -38,8 +43,10 @@ def random_growth(
         settles=set(rng.sample(range(count), count // 2)),
         roles=roles,
         is_open=is_open,
+        **shape.options,
     )
     scripts = with_roles(rng, plan, random_scripts(rng, plan, again))
+    scripts = with_children(rng, shape, scripts, again)
     runs = [_with_given(run, rng, scripts) for run in plan.runs]
     first, *later = _cut(rng, runs) if is_open else [runs]
     forever = {run.id for run in runs if rng.random() < 0.2 and plan.keeps(run.id)}

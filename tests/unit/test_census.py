@@ -72,27 +72,25 @@ def test_what_python_thinks_of_somebody_elses_style_is_not_heard():
 
 
 def test_every_file_is_in_exactly_one_shard(tree):
+    (tree / "alone.py").write_bytes(b"")
     shards = example.find_shards.run(str(tree))
-    assert len(shards) == example.SHARDS
-    assert sorted(name for shard in shards for name in shard) == sorted(
+    assert shards == ["(modules)", "package0", "package1", "package2", "site-packages"]
+    files = [example.list_files.run(shard, str(tree)) for shard in shards]
+    assert files[0] == ["alone.py"]
+    assert files[-1] == []
+    assert sorted(name for names in files[1:] for name in names) == sorted(
         f"package{number % 3}/module{number}.py" for number in range(30)
     )
 
 
-def test_the_same_tree_gives_the_same_shards(tree):
-    assert example.find_shards.run(str(tree)) == example.find_shards.run(str(tree))
-
-
-def test_shards_have_about_equal_bytes():
-    top = example.directory("")
+def test_the_standard_library_has_more_than_a_thousand_files():
     shards = example.find_shards.run("")
-    sizes = [sum((top / name).stat().st_size for name in shard) for shard in shards]
-    assert max(sizes) < 1.05 * min(sizes)
+    assert sum(len(example.list_files.run(shard, "")) for shard in shards) > 1000
 
 
-def test_a_shard_reads_its_own_files_only(tree):
-    shards = [["package0/module0.py"], ["package1/module1.py"]]
-    assert example.count_shard.run(str(tree), shards, 1) == [Module("package1/module1.py", 0)]
+def test_a_file_is_counted_by_its_name(tree):
+    module = example.count_file.run("package1/module1.py", str(tree))
+    assert module == Module("package1/module1.py", 0)
 
 
 def test_the_table_has_a_row_per_package_the_largest_first():
@@ -115,7 +113,7 @@ def test_the_table_has_a_row_per_package_the_largest_first():
 
 
 def test_a_shard_that_failed_is_missing_from_the_table_and_no_more():
-    failed = example.summarize.run([[Module("ast.py", 10)], None, []])
+    failed = example.summarize.run([[Module("ast.py", 10), None], None, []])
     assert [row["modules"] for row in failed] == [1]
 
 
@@ -146,9 +144,9 @@ def test_the_flaky_shard_succeeds_on_its_third_try():
     assert example.flaky_shard.max_retries == 2
 
 
-def test_the_flow_has_forty_shards_two_planted_ones_and_one_judge():
+def test_the_flow_maps_over_shards_and_files_and_has_two_planted_shards_and_one_judge():
     flow = example.census
-    assert len(flow.get_tasks("count_shard")) == example.SHARDS
-    assert len(flow.tasks) == example.SHARDS + 4 + 1  # and its one parameter
+    mapped = [task.slug for task in flow.tasks if getattr(task, "is_mapped", False)]
+    assert mapped == ["list_files", "count_file"]
     assert [task.slug for task in flow.reference_tasks()] == ["summarize"]
     assert example.summarize.trigger is triggers.all_finished

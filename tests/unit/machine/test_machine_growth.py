@@ -40,6 +40,19 @@ def test_what_is_added_goes_out_when_the_timer_fires() -> None:
     assert story.machine.active == 2
 
 
+def test_what_was_given_something_that_is_forgotten_fails_and_is_not_sent() -> None:
+    story = opened({0: ()}, kept=set())
+    story.ends(0, big=True)
+    assert story.left() == []
+    assert sent(story.adds({1: (0,)})) == []
+    (entry,) = [entry for entry in story.machine.history if entry.task_run == (1, -1)]
+    assert (entry.new, entry.header.message) == (
+        "Failed",
+        "what it was given was released before it was sent; keep the future until then",
+    )
+    assert story.machine.wake_at is None
+
+
 def while_it_is_queued(story: Story) -> None:
     story.adds({0: ()})
 

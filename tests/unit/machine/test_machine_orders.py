@@ -6,9 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 from fakes.every_order import ends_of_every_order
+from fakes.mapped_plans import Over
 from fakes.model_cluster import ModelCluster
-from fakes.model_states import Script, flow_state, oracle
+from fakes.model_oracle import flow_state, oracle
+from fakes.model_states import Script
 from fakes.random_flows import make_plan
+
+from dask_taskrunner.headers import TaskRunId
+from dask_taskrunner.machine.plans import Plan
 
 PAIR = {0: (), 1: (0,)}
 FORK = {0: (), 1: (0,), 2: (0,)}
@@ -45,6 +50,55 @@ def test_whatever_comes_in_whatever_order_the_end_is_the_same(case: str) -> None
     upstream, scripts, faults = CASES[case]
     plan = make_plan(upstream, max_crash_retries=10)
     filled = {run.id: scripts.get(run.id[0], Script()) for run in plan.runs}
+    right = {id: outcome and outcome[0] for id, outcome in oracle(plan, filled).items()}
+    stories = 0
+    for cluster in ends_of_every_order(lambda: ModelCluster(plan, filled), faults):
+        stories += 1
+        machine = cluster.machine
+        assert {id: r.header and r.header.state for id, r in machine.records.items()} == right
+        assert machine.final is not None
+        assert machine.final.state == flow_state(plan, right)
+    assert stories > 0
+
+
+RETRIES = Script(("retry", "big"))
+TWO = Over(lengths=(2,))
+REDUCE = make_plan({0: (), 1: (0,)}, maps={0: TWO}, lists={1: (0,)}, max_crash_retries=10)
+LINE = make_plan(
+    {0: (), 1: (0,), 2: (1,)},
+    maps={0: TWO, 1: Over(by_index=(0,))},
+    lists={2: (1,)},
+    max_crash_retries=10,
+)
+OVER_LIST = make_plan(
+    {0: (), 1: (0,), 2: (1,)},
+    maps={1: Over(elements=(0,))},
+    lists={2: (1,)},
+    max_crash_retries=10,
+)
+LIST = {(0, -1): Script(("list1",))}
+
+MAPPED: dict[str, tuple[Plan, dict[TaskRunId, Script], list[tuple[str, int]]]] = {
+    "a child retries": (REDUCE, {(0, 0): RETRIES}, []),
+    "a child fails, the other retries": (REDUCE, {(0, 0): RETRIES, (0, 1): Script(("fail",))}, []),
+    "a child's news is lost": (REDUCE, {}, [("drop", 1)]),
+    "a child retries, and a worker dies": (REDUCE, {(0, 0): RETRIES}, [("kill", 1)]),
+    "a child's value is lost": (REDUCE, {}, [("vanish", 1)]),
+    "the first of a line of children retries": (LINE, {(0, 0): RETRIES}, []),
+    "the list is lost": (OVER_LIST, LIST, [("vanish", 1)]),
+    "the list retries, and a worker dies": (
+        OVER_LIST,
+        {(0, -1): Script(("retry", "list1"))},
+        [("kill", 1)],
+    ),
+    "dask executes again": (OVER_LIST, LIST, [("execute again", 1), ("double", 1)]),
+}
+
+
+@pytest.mark.parametrize("case", MAPPED)
+def test_whatever_comes_in_whatever_order_a_map_and_its_reduce_end_the_same(case: str) -> None:
+    plan, scripts, faults = MAPPED[case]
+    filled = {(n, child): BIG for n in range(3) for child in range(-1, 2)} | scripts
     right = {id: outcome and outcome[0] for id, outcome in oracle(plan, filled).items()}
     stories = 0
     for cluster in ends_of_every_order(lambda: ModelCluster(plan, filled), faults):

@@ -12,11 +12,12 @@ from collections import Counter
 
 import pytest
 from fakes.model_cluster import ModelCluster
-from fakes.model_states import flow_state, oracle
+from fakes.model_oracle import flow_state, oracle
 from fakes.random_flows import Walk, random_plan, random_scripts
+from fakes.random_maps import random_maps
 
 from dask_taskrunner.headers import Header
-from dask_taskrunner.machine.events import TaskRunEnded
+from dask_taskrunner.machine.events import TaskRunEnded, ValueLost
 from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.states import STATE_CLASSES, Finished
 
@@ -37,8 +38,11 @@ def make_walk(
     seed: int, *, budget: int, kinds: frozenset[str], again: tuple[str, ...] = ("retry",)
 ) -> Walk:
     rng = random.Random(seed)
-    plan = random_plan(rng, max_crash_retries=budget)
-    scripts = random_scripts(rng, plan, again)
+    if seed % 2:
+        plan, scripts = random_maps(rng, max_crash_retries=budget, again=again)
+    else:
+        plan = random_plan(rng, max_crash_retries=budget)
+        scripts = random_scripts(rng, plan, again)
     cluster = ModelCluster(plan, scripts, allowed_failures=rng.choice((0, 0, 1)))
     return Walk(cluster, rng, faults=rng.randint(0, 12), kinds=kinds)
 
@@ -69,9 +73,12 @@ def check_history(cluster: ModelCluster) -> None:
         assert not issubclass(STATE_CLASSES[entry.old], Finished), entry
         shown[entry.task_run] = entry.new
     counts: dict[str, Counter[str]] = {}
-    for run in cluster.plan.runs:
-        counts.setdefault(run.name, Counter())[shown[run.id]] += 1
-    assert {name: +counter for name, counter in cluster.machine.counts.items()} == counts
+    for id, record in cluster.machine.records.items():
+        # Of a mapped task the children count, once they are there.
+        if record.length is None:
+            counts.setdefault(record.plan.name, Counter())[shown[id]] += 1
+    shown_counts = {name: +counter for name, counter in cluster.machine.counts.items() if +counter}
+    assert shown_counts == counts
     assert cluster.machine.final is not None
     assert flow == cluster.machine.final.state
 
@@ -85,17 +92,22 @@ def check_attempts(cluster: ModelCluster) -> None:
     for id, record in cluster.machine.records.items():
         written = [v.execution for v in record.values if isinstance(v, Header)]
         assert sorted(written) == sorted(heard[id]), id
+        assert record.plan.maps is None or not record.values, f"{id} is mapped, and had a body"
 
 
 def check_against_oracle(cluster: ModelCluster) -> None:
     """Every state and every held result is the only right one."""
     right = oracle(cluster.plan, cluster.scripts)
     machine = cluster.machine
+    assert machine.records.keys() == right.keys()
     for id, record in machine.records.items():
         outcome = right[id]
         assert (record.header and record.header.state) == (outcome and outcome[0]), id
         if record.header is None or outcome is None:
             continue
+        if record.header.state == "Mapped":
+            children = (right[child] for child in right if child[0] == id[0] and child != id)
+            assert record.header.more["counts"] == Counter(child[0] for child in children if child)
         if record.header.small is not None:
             assert pickle.loads(record.header.small) == outcome[1], id
         elif record.header.kind and cluster.plan.keeps(id):
@@ -130,7 +142,7 @@ def test_with_small_budgets_and_any_fault_every_run_ends(batch: int) -> None:
         walk = make_walk(seed, budget=seed % 3, kinds=HARMFUL, again=("retry", "fail", "pause"))
         cluster = walked(walk, seed)
         for record in cluster.machine.records.values():
-            assert record.phase in ("finished", "paused", "waiting")
+            assert record.phase in ("finished", "paused", "waiting", "expanded")
 
 
 @pytest.mark.parametrize("how", ["cancel", "lose cluster"])
@@ -165,8 +177,18 @@ def test_the_random_runs_are_worth_something() -> None:
             outcomes.update(attempt.outcome for attempt in record.attempts())
             outcomes[record.header.state if record.header else record.phase] += 1
             outcomes["lost for good"] += record.by_value is not None
+            outcomes["children"] += record.family is not None
+            outcomes["no children"] += record.length == 0
+            outcomes["asked"] += record.plan.maps is not None and record.submission > 0
+            outcomes["asked again"] += record.plan.maps is not None and record.submission > 1
+        for event, _ in cluster.log:
+            lost = isinstance(event, ValueLost) and event.id[1] >= 0
+            outcomes["child's value lost"] += lost
     for what in (
         "success", "retrying", "re-executed", "worker-lost", "paused", "Crashed", "Cancelled",
-        "TriggerFailed", "Skipped", "waiting", "lost for good",
+        "TriggerFailed", "Skipped", "waiting", "lost for good", "Mapped", "children", "no children",
+        "asked", "child's value lost",
     ):  # fmt: skip
         assert outcomes[what] >= 10, outcomes
+    for what in ("asked again", "expanded"):
+        assert outcomes[what] >= 3, outcomes

@@ -55,6 +55,14 @@ def test_each_damage_is_found(damage: Callable[[Story], None], found: str) -> No
     assert found in story.machine.validate()
 
 
+def test_a_loop_without_what_it_has_so_far_is_found() -> None:
+    story = at_work()
+    story.ends(1, "Looped", loop_count=1)
+    assert story.machine.validate() == []
+    set_on(1, future=False)(story)
+    assert "t1 is to go on with a result that was released" in story.machine.validate()
+
+
 def test_nothing_is_found_where_all_is_well() -> None:
     assert at_work().machine.validate() == []
     assert Story({0: (), 1: (0,)}).machine.validate() == []
