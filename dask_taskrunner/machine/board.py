@@ -22,7 +22,7 @@ from dask_taskrunner.machine.records import (
     make_records,
     read_by,
 )
-from dask_taskrunner.machine.sources import children_of, is_there, readers_of
+from dask_taskrunner.machine.sources import all_are_there, children_of, readers_of
 from dask_taskrunner.machine.submissions import submission_of
 from dask_taskrunner.machine.timers import Timers
 
@@ -45,8 +45,8 @@ class Board:
         self.history: list[HistoryEntry] = []
         #: True while task runs may be added.
         self.is_open = plan.is_open
-        #: True once the run has started.
-        self.has_begun = False
+        #: True once the run has started, and once one of its runs has grown.
+        self.has_begun = self.has_grown = False
         #: Runs in one of the ACTIVE phases.
         self.active = 0
         #: Per task name: how many runs show which state.
@@ -121,11 +121,11 @@ class Board:
         """Return whether a waiting run can be sent."""
         if record.phase != "waiting" or record.unopened_upstream:
             return False
-        # A child's value may have to be made again.
+        # A child's value may have to be made again, or that of an inner run.
         lists = (self.records[record.plan.upstream[place]] for place in record.plan.lists)
         if any(family.unfinished_children for family in lists):
             return False
-        if not all(is_there(self.records[id], self.records) for id in record.plan.upstream):
+        if self.has_grown and not all_are_there(record, self.records):
             return False
         wide = record.submission > 0 and len(record.plan.upstream) > WIDE
         return not record.unfinished_upstream or not (wide or record.submission >= OFTEN)

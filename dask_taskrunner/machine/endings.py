@@ -11,7 +11,7 @@ from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.machine.records import ACTIVE, READ, TaskRunRecord, read_by
-from dask_taskrunner.machine.sources import children_of, is_there, sources_of
+from dask_taskrunner.machine.sources import all_are_there, children_of, sources_of
 from dask_taskrunner.machine.submissions import expanded_by_index
 from dask_taskrunner.states import Cancelled, Failed
 
@@ -176,7 +176,7 @@ def _is_awaiting(board: Board, record: TaskRunRecord) -> bool:
         return (
             bool(awaited)
             or any(family.unfinished_children for family in lists)
-            or not all(is_there(source, board.records) for source in _sources(board, record))
+            or not (board.plan.is_open or all_are_there(record, board.records))
         )
     apart = expanded_by_index(record, board.records)
     going_on = [board.records[record.plan.upstream[place]].phase != "finished" for place in apart]

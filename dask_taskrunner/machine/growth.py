@@ -63,6 +63,7 @@ class Growth:
         for record in added:
             record.outer = outer
         outer.unfinished_children = len(added)
+        self._board.has_grown = True
         for id in inner.results:
             self._board.records[id].stands_for = outer
         self._begin(added)

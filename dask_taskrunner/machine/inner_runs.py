@@ -96,8 +96,10 @@ class InnerRuns:
         old = record.retry_header or self._desk.made(record, "Running", None)
         header = self._sum(record)
         if not header.is_successful:
-            # There is nothing else for those that read it.
+            # There is nothing else for those that read it, and no result of others is its own.
             record.by_value = header = standing_alone(header)
+            for id in _inner(record).results:
+                self._board.records[id].stands_for = None
         self._desk.end(record, header)
         self._desk.call_handlers(record, old, header)
 

@@ -41,6 +41,8 @@ def record_of_result(record: TaskRunRecord, records: Records) -> TaskRunRecord:
 
     Of a list or a dict of several nobody has the result alone.
     """
+    if record.inner is None:
+        return record
     found: list[TaskRunId] = []
     tree = tree_of(record, records, found, is_list=False)
     return record if tree is not None else records[found[0]]
@@ -101,8 +103,23 @@ def elements_of(record: TaskRunRecord) -> Mapping[int, str]:
     return _NONE if maps is None else maps.elements
 
 
-def is_there(record: TaskRunRecord, records: Records) -> bool:
-    """Return whether nothing that is read in the place of a run is being made again."""
+def all_are_there(record: TaskRunRecord, records: Records) -> bool:
+    """Return whether nothing is being made again that a run reads in the place of another.
+
+    Also after that one has ended: what it has grown to, or one of its children has.
+    """
+    lists = record.plan.lists
+    for position, id in enumerate(record.plan.upstream):
+        source = records[id]
+        if not _is_there(source, records):
+            return False
+        children = children_of(source, records) if position in lists else ()
+        if not all(_is_there(child, records) for child in children):
+            return False
+    return True
+
+
+def _is_there(record: TaskRunRecord, records: Records) -> bool:
     if record.inner is None:
         return True
     found: list[TaskRunId] = []
@@ -116,8 +133,7 @@ def readers_of(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecor
     A child's list is read behind its mapped run, and what a run has grown to behind that run.
     """
     yield from (records[id] for id in record.downstream)
-    if record.stands_for is not None:
-        yield from readers_of(record.stands_for, records)
+    yield from _readers_of_whole(record.stands_for, records)
     family = record.family
     # Before, nobody can read it; and there may be very many who will.
     if family is None or family.phase != "finished":
@@ -127,5 +143,10 @@ def readers_of(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecor
         # To be expanded a run reads no value, and for a state alone nobody does.
         if reader.plan.maps is None and family in read_by(reader.plan, records):
             yield reader
-    if family.stands_for is not None:
-        yield from readers_of(family.stands_for, records)
+    yield from _readers_of_whole(family.stands_for, records)
+
+
+def _readers_of_whole(whole: TaskRunRecord | None, records: Records) -> Iterator[TaskRunRecord]:
+    if whole is not None:
+        readers = readers_of(whole, records)
+        yield from (reader for reader in readers if reader.plan.maps is None)

@@ -10,6 +10,7 @@ from dask_taskrunner.headers import Header
 from dask_taskrunner.machine.commands import Grow
 from dask_taskrunner.machine.events import GrowthFailed
 from dask_taskrunner.machine.plans import MapPlan, Plan, PlannedRun
+from dask_taskrunner.machine.sources import record_of_result
 
 
 def grown(upstream=None, **options) -> Story:
@@ -55,7 +56,7 @@ def test_what_joins_begins_and_the_graph_is_let_go():
     story.returns_graph(0)
     commands = story.grows(0, {5: (), 6: (5,)}, [6])
     assert released(commands) == [0]
-    assert story.phases() == "ewqw"
+    assert story.phases() == "ewqq"
     assert sent(story.wakes()) == [(5, 1), (6, 1)]
     entry = story.machine.history[-1]
     assert entry.header is not None
@@ -73,7 +74,8 @@ def test_who_reads_it_stands_behind_the_run_that_has_its_result():
     header = story.record(0).header
     assert header is not None
     assert (header.kind, header.small) == ("DataFrame", None)
-    assert released(commands) == []
+    # Not what has the result, which is read.
+    assert released(commands) == [5]
     story.wakes()
     assert (story.last_sent(1).upstream_ids, story.last_sent(1).upstream) == (((6, -1),), (1,))
     assert story.last_sent(1).widths == {}
@@ -203,7 +205,7 @@ def test_a_result_that_is_lost_is_made_again_before_it_is_read():
     story.ends(5, big=True)
     assert story.record(1).phase == "waiting"
     story.ends(6, big=True)
-    assert sent(story.wakes()) == [(1, 2)]
+    assert sent(story.wakes()) == [(1, 3)]
     assert story.last_sent(1).upstream == (2,)
 
 
@@ -445,7 +447,7 @@ def test_children_take_elements_of_what_has_the_result():
     child = next(run for run in story.sent if run.id == (1, 1))
     assert child.upstream_ids == ((5, -1),)
     assert child.promised == {0: 2}
-    assert child.sizes == {0: 0}
+    assert child.sizes == {0: 10_000}
 
 
 def test_children_stand_behind_the_children_of_a_mapped_result():
@@ -511,7 +513,7 @@ def test_a_child_may_grow_and_its_list_has_what_it_grew_to():
 def test_damage_to_a_grown_run_is_found():
     story = grown()
     story.record(5).outer = None
-    assert "t0 is made of t5, which does not know it" in story.machine.validate()
+    assert "t0 has an inner run that does not know whose it is" in story.machine.validate()
     story = Story({0: (), 1: (0,)})
     story.starts()
     story.returns_graph(0)
@@ -530,3 +532,30 @@ def test_what_joins_is_kept_where_all_is(keep):
     story.wakes()
     story.ends(1, big=True)
     assert story.held() == ({1, 5, 6} if keep is None else {6})
+
+
+def test_who_has_the_result_of_a_run_is_one_run_or_nobody():
+    story = grown()
+    story.ends(5, big=True)
+    story.ends(6, big=True)
+    records = story.machine.records
+    assert record_of_result(records[0, -1], records) is records[6, -1]
+    assert record_of_result(records[5, -1], records) is records[5, -1]
+    story = Story({0: ()})
+    story.starts()
+    story.returns_graph(0)
+    story.grows(0, {5: (), 6: ()}, [5, 6], names=("a", "b"))
+    records = story.machine.records
+    assert record_of_result(records[0, -1], records) is records[0, -1]
+
+
+def test_a_failed_run_has_no_result_of_another():
+    story = Story({0: (), 1: (0,)}, kept={0})
+    story.starts()
+    story.returns_graph(0)
+    story.grows(0, {5: (), 6: ()}, [5, 6], names=("a", "b"))
+    story.wakes()
+    story.ends(5, big=True)
+    assert story.held() == {5, 6}
+    # Nobody asks for half of it.
+    assert 5 in released(story.ends(6, "Failed"))
