@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from dask_taskrunner.exceptions import FlowError, MissingResult, OptionError
 from dask_taskrunner.graph.building import OpenFlow, current_flow
-from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Node, Task
+from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Node, Task, find_nodes
+from dask_taskrunner.input_lines import line_of
 from dask_taskrunner.signals import SKIP, TRIGGERFAIL
 from dask_taskrunner.triggers import UpstreamStates, all_finished, root_cause
 
@@ -24,15 +25,16 @@ def switch(condition: Node, cases: Mapping[Any, Any], *, default: Any = None) ->
     condition : BoundTask or Parameter
         Whose result is compared.
     cases : mapping
-        Value -> a task that runs only if the result equals it, or a list of such. What is
-        downstream of a skipped task is skipped as well; what is upstream runs all the same.
+        Value -> a task that runs only if the result is it, or equals it, or a list of such. What
+        is downstream of a skipped task is skipped as well; what is upstream runs all the same. A
+        result that cannot be compared, such as an array, is a failure of the comparison.
     default : BoundTask or list of BoundTask, optional
         What runs only if the result equals none of the values. Without it, all are skipped then.
 
     Raises
     ------
     FlowError
-        A case is no task of the flow that is being built.
+        A case is no task of the flow that is being built, or a task has two cases.
     OptionError
         The condition is no task, or there are no cases.
     """
@@ -45,10 +47,11 @@ def switch(condition: Node, cases: Mapping[Any, Any], *, default: Any = None) ->
     ]
     if default is not None:
         branches.append((_IS_NONE_OF, list(cases), _tasks("switch", flow, default)))
+    _check_apart("switch", [tasks for *_, tasks in branches])
     for question, value, tasks in branches:
         answer = flow.bind(question, (condition, value))
         for task in tasks:
-            flow.add_edge(answer, task)
+            _guard(flow, answer, task)
 
 
 def ifelse(condition: Node, true_task: Any, false_task: Any = None) -> None:
@@ -64,24 +67,29 @@ def ifelse(condition: Node, true_task: Any, false_task: Any = None) -> None:
     Raises
     ------
     FlowError
-        One of them is no task of the flow that is being built.
+        One of them is no task of the flow that is being built, or both are the same.
     OptionError
         The condition is no task.
     """
     flow = _flow("ifelse")
     _check_condition("ifelse", condition)
     branches = {True: _tasks("ifelse", flow, true_task), False: _tasks("ifelse", flow, false_task)}
+    _check_apart("ifelse", branches.values())
     for wanted, tasks in branches.items():
-        answer = flow.bind(_IS_TRUE, (condition, wanted)) if tasks else None
+        if not tasks:
+            continue
+        answer = flow.bind(_IS_TRUE, (condition, wanted))
         for task in tasks:
-            flow.add_edge(answer, task)
+            _guard(flow, answer, task)
 
 
 class case:  # noqa: N801 (it is used like a statement)
     """Run what is bound in a block only if the result of a task equals a value: ``with case(...)``.
 
     The tasks of the block that wait for no other task of it are skipped otherwise, and so is what
-    is downstream of them. Blocks may be nested.
+    is downstream of them. A ``merge`` or ``drop_missing`` of the block is skipped with it, whatever
+    else it waits for; a task of your own with ``skip_on_upstream_skip=False`` is not. Blocks may be
+    nested.
 
     Parameters
     ----------
@@ -100,20 +108,25 @@ class case:  # noqa: N801 (it is used like a statement)
         _check_condition("case", condition)
         self._condition = condition
         self._value = value
+        # One case may be entered again, inside its own block too.
+        self._entered: list[tuple[OpenFlow, BoundTask[Any], int]] = []
 
     def __enter__(self) -> None:
-        self._flow = _flow("case")
-        self._answer = self._flow.bind(_IS, (self._condition, self._value))
-        self._first = len(self._flow.tasks)
+        flow = _flow("case")
+        answer = flow.bind(_IS, (self._condition, self._value))
+        self._entered.append((flow, answer, len(flow.tasks)))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        flow, answer, first = self._entered.pop()
         if kind is not None:
             return
-        inside = [node for node in self._flow.tasks[self._first :] if isinstance(node, BoundTask)]
+        inside = [node for node in flow.tasks[first:] if isinstance(node, BoundTask)]
         known = set(inside)
         for task in inside:
-            if not known.intersection(self._flow.upstream_tasks(task)):
-                self._flow.add_edge(self._answer, task)
+            # No skip in the block gets past what catches it.
+            is_first = not known.intersection(flow.upstream_tasks(task))
+            if is_first or isinstance(task.definition, CatchesSkips):
+                _guard(flow, answer, task)
 
 
 def merge(*tasks: Any, task_args: Mapping[str, Any] | None = None) -> BoundTask[Any]:
@@ -123,23 +136,29 @@ def merge(*tasks: Any, task_args: Mapping[str, Any] | None = None) -> BoundTask[
     ----------
     *tasks : BoundTask
         In the order in which they are looked at. None is a result like any other; a branch that
-        was skipped with a result was skipped.
+        was skipped with a result was skipped. A mapped one was skipped when all its children were,
+        and failed when one of them did.
     task_args : mapping, optional
         Options of the merge.
 
     Returns
     -------
     BoundTask
-        Skipped where all were. Where the first that was not skipped failed, so has the merge,
-        unless it is given a trigger that lets it run: then the first result counts.
+        Skipped where all were, and where it is itself in a branch that is not taken. Where the
+        first that was not skipped failed, so has the merge, unless it is given a trigger that lets
+        it run: then the first result counts.
 
     Raises
     ------
     OptionError
-        There is nothing to merge.
+        There is nothing to merge, or the tasks come in a list.
     """
     if not tasks:
         raise OptionError("merge takes the tasks of which one runs: merge(a, b)")
+    for given in tasks:
+        if not isinstance(given, Node) and find_nodes(given):
+            kind = type(given).__name__
+            raise OptionError(f"merge takes its tasks one by one, not in a {kind}: merge(a, b)")
     merged: BoundTask[Any] = _flow("merge").bind(_MERGE, tasks, task_args=task_args)
     return merged
 
@@ -167,7 +186,7 @@ def _is_true(condition: Any, wanted: bool) -> bool:
 
 
 def _told(value: Any) -> str:
-    return f"{value!r:.40}"
+    return f"{line_of(value):.40}"
 
 
 def whatever_came_of_them(upstream_states: UpstreamStates) -> bool:
@@ -175,19 +194,49 @@ def whatever_came_of_them(upstream_states: UpstreamStates) -> bool:
     return all_finished(upstream_states)
 
 
-class Merge(Task[Any]):
+class CatchesSkips(Task[Any]):
+    """A task that runs whatever became of what it is given.
+
+    It would run in a branch that is not taken, too. So the answer to whether that is taken is an
+    argument of it, and no mere edge: ``only_if``.
+    """
+
+    @staticmethod
+    def check_branch(name: str, only_if: Mapping[str, Any]) -> None:
+        """Skip where the task is in a branch that is not taken; fail where nobody knows."""
+        missing = [answer for answer in only_if.values() if isinstance(answer, MissingResult)]
+        # A failure beats a skip.
+        for answer in sorted(missing, key=lambda answer: answer.state.is_skipped()):
+            raise end_as(name, answer)
+
+
+def end_as(name: str, missing: MissingResult, which: str = "") -> SKIP | TRIGGERFAIL:
+    """Return the signal that ends a task as it was with what has no result."""
+    state = missing.state
+    if state.is_skipped():
+        return SKIP(f"{missing.slug} was skipped")
+    cause = root_cause({missing.slug: state})
+    came_to = f"is {type(state).__name__}"
+    if state.is_mapped():
+        came_to = f"has children without a result ({state.message or _counted(state)})"
+    told = f"; root cause: {cause[0]}: {cause[1]}" if cause else ""
+    return TRIGGERFAIL(f"{name}: {missing.slug}{which} {came_to}{told}", root_cause=cause)
+
+
+def _counted(state: Any) -> str:
+    return ", ".join(f"{count} {name}" for name, count in state.counts.items())
+
+
+class Merge(CatchesSkips):
     """What :func:`merge` binds."""
 
-    #: A skip that has a result is a skip here.
-    skips_are_missing = True
+    #: A skip that has a result is a skip here, and a mapped run has one end, not many.
+    wants_ends = True
 
-    def run(self, *tasks: Any) -> Any:
+    def run(self, *tasks: Any, **only_if: Any) -> Any:
         """Return the first that was not skipped."""
-        reached = [
-            task
-            for task in tasks
-            if not (isinstance(task, MissingResult) and task.state.is_skipped())
-        ]
+        self.check_branch("merge", only_if)
+        reached = [task for task in tasks if not was_skipped(task)]
         if not reached:
             raise SKIP("all branches were skipped")
         if self.trigger != whatever_came_of_them:
@@ -195,14 +244,13 @@ class Merge(Task[Any]):
             reached = [task for task in reached if not isinstance(task, MissingResult)] or reached
         first = reached[0]
         if isinstance(first, MissingResult):
-            cause = root_cause({first.slug: first.state})
-            told = f"; root cause: {cause[0]}: {cause[1]}" if cause else ""
-            raise TRIGGERFAIL(
-                f"merge: {first.slug}, the first that was not skipped, is "
-                f"{type(first.state).__name__}{told}",
-                root_cause=cause,
-            )
+            raise end_as("merge", first, ", the first that was not skipped,")
         return first
+
+
+def was_skipped(value: Any) -> bool:
+    """Whether a value is what is missing after a skip."""
+    return isinstance(value, MissingResult) and value.state.is_skipped()
 
 
 _IS: Final[Task[Any]] = FunctionTask(_is, "case")
@@ -238,3 +286,23 @@ def _tasks(what: str, flow: OpenFlow, given: Any) -> list[BoundTask[Any]]:
                 f"{what}: {task!r} is no task that is bound in flow {flow.name!r}{hint}"
             )
     return tasks
+
+
+def _check_apart(what: str, branches: Iterable[list[BoundTask[Any]]]) -> None:
+    seen: set[BoundTask[Any]] = set()
+    for tasks in branches:
+        for task in tasks:
+            if task in seen:
+                raise FlowError(
+                    f"{what}: {task.slug!r} is in two branches, so one of them would always skip "
+                    f"it; call the task once for each: {task.name}(...)"
+                )
+        seen.update(tasks)
+
+
+def _guard(flow: OpenFlow, answer: BoundTask[Any], task: BoundTask[Any]) -> None:
+    """Let a task run only where the answer is not a skip."""
+    key = None
+    if isinstance(task.definition, CatchesSkips):
+        key = f"branch {len(task.arguments.get('only_if', ())) + 1}"
+    flow.add_edge(answer, task, key)

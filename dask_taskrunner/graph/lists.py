@@ -6,19 +6,27 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
-from dask_taskrunner.exceptions import MissingResult, OptionError
+from dask_taskrunner.exceptions import ArgumentError, MissingResult, OptionError
 from dask_taskrunner.graph.arguments import find
 from dask_taskrunner.graph.building import current_flow
-from dask_taskrunner.graph.control_flow import whatever_came_of_them
-from dask_taskrunner.graph.mapping import elements_of, right_line, sequence_of
+from dask_taskrunner.graph.control_flow import (
+    CatchesSkips,
+    end_as,
+    was_skipped,
+    whatever_came_of_them,
+)
+from dask_taskrunner.graph.mapping import has_own_length, right_line, sequence_of
 from dask_taskrunner.graph.options import TaskOptions
 from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Node, Task
+from dask_taskrunner.input_lines import line_of
+from dask_taskrunner.signals import SKIP
 
 
 def drop_missing(xs: Any, *, task_args: Mapping[str, Any] | None = None) -> BoundTask[list[Any]]:
     """Leave out what has no result, of a list or of the results of a mapped task.
 
-    It runs whatever became of the children, and a skipped one's place is left out as well.
+    It runs whatever became of the children, and a skipped one's place is left out as well. Where
+    all were skipped, or the list itself was, so is this.
 
     Parameters
     ----------
@@ -43,7 +51,8 @@ def filter_task(
     Parameters
     ----------
     predicate : callable
-        Is asked on the worker, for each element that is a result; what is missing is left out.
+        Is asked on the worker, for each element that is a result; what is missing is left out,
+        where the task has a trigger that lets it run then.
     name : str, optional
         The predicate's by default.
     **options
@@ -100,18 +109,30 @@ def product(**columns: Any) -> dict[str, Any]:
     dict
         By the same names: lists, or tasks that return them where one of the columns is a task.
 
+    Raises
+    ------
+    ArgumentError
+        A column is no list, as far as that is known here.
+    OptionError
+        There are no columns.
+
     Examples
     --------
     >>> fit.map(**product(lr=[0.1, 0.01], depth=depths), data=unmapped(df))  # doctest: +SKIP
     """
     if not columns:
         raise OptionError("product takes columns by name: product(lr=[0.1, 0.01], depth=depths)")
-    if not find(columns, Node):
-        values = [elements_of("product", name, column) for name, column in columns.items()]
-        rows = list(itertools.product(*values))
-        return {name: [row[k] for row in rows] for k, name in enumerate(columns)}
+    known = {
+        name: _elements(f"product: column {name!r}", f"{name}=", column)
+        for name, column in columns.items()
+        if not isinstance(column, Node) and has_own_length(column)
+    }
+    if len(known) == len(columns) and not find(columns, Node):
+        rows = _combine(list(known), list(known.values()))
+        return {name: _column(rows, k) for k, name in enumerate(columns)}
     flow = current_flow("product was used", "")
-    combined = flow.bind(_COMBINE, (list(columns), list(columns.values())))
+    # What can be read only once has been read.
+    combined = flow.bind(_COMBINE, (list(columns), list((columns | known).values())))
     return {name: flow.bind(_COLUMN, (combined, k)) for k, name in enumerate(columns)}
 
 
@@ -123,31 +144,48 @@ class _Filter:
         self._predicate = predicate
 
     def __call__(self, xs: Any) -> list[Any]:
-        return [x for x in xs if not isinstance(x, MissingResult) and self._predicate(x)]
+        given = _elements("filter_task: what is filtered", "", xs)
+        return [x for x in given if not isinstance(x, MissingResult) and self._predicate(x)]
 
 
-def _drop_missing(xs: Any) -> list[Any]:
-    return [x for x in xs if not isinstance(x, MissingResult)]
+class DropMissing(CatchesSkips):
+    """What :func:`drop_missing` binds."""
+
+    def run(self, xs: Any, **only_if: Any) -> list[Any]:
+        """Return what is not missing."""
+        self.check_branch("drop_missing", only_if)
+        elements = _elements("drop_missing: what is given", "", xs)
+        if len(elements) and all(map(was_skipped, elements)):
+            raise SKIP("all were skipped")
+        return [x for x in elements if not isinstance(x, MissingResult)]
 
 
 def _flatten(xs: Any) -> list[Any]:
     flat: list[Any] = []
-    for n, x in enumerate(xs):
+    for n, x in enumerate(_elements("flatten: what is given", "", xs)):
         if isinstance(x, MissingResult):
             flat.append(x)
-        elif right_line("x", x):
-            raise TypeError(
-                f"flatten makes one list of a list of lists; element {n} is a {type(x).__name__}, "
-                "not a list"
-            )
         else:
-            flat += sequence_of(x)
+            flat += _elements(f"flatten: element {n}", "", x)
     return flat
+
+
+def _elements(what: str, label: str, xs: Any) -> Any:
+    """Return the elements of what must be a list."""
+    if isinstance(xs, MissingResult):
+        raise end_as(what.partition(":")[0], xs)
+    if right_line("", xs) is None:
+        return sequence_of(xs)
+    kind = type(xs).__name__
+    is_whole = isinstance(xs, (dict, set, frozenset)) or hasattr(type(xs), "to_dict")
+    right = f"{label}list(...)" if is_whole else f"{label}[{line_of(xs):.40}]"
+    raise ArgumentError(f"{what} is a {kind}, not a list. Write {right}.")
 
 
 def _combine(names: Sequence[str], columns: Sequence[Any]) -> list[tuple[Any, ...]]:
     values = [
-        elements_of("product", name, column) for name, column in zip(names, columns, strict=True)
+        _elements(f"product: column {name!r}", f"{name}=", column)
+        for name, column in zip(names, columns, strict=True)
     ]
     return list(itertools.product(*values))
 
@@ -156,8 +194,8 @@ def _column(rows: Sequence[tuple[Any, ...]], k: int) -> list[Any]:
     return [row[k] for row in rows]
 
 
-_DROP_MISSING: Final[Task[Any]] = FunctionTask(
-    _drop_missing, "drop_missing", trigger=whatever_came_of_them, skip_on_upstream_skip=False
+_DROP_MISSING: Final = DropMissing(
+    "drop_missing", trigger=whatever_came_of_them, skip_on_upstream_skip=False
 )
 _FLATTEN: Final[Task[Any]] = FunctionTask(_flatten, "flatten")
 _COMBINE: Final[Task[Any]] = FunctionTask(_combine, "product")

@@ -43,8 +43,9 @@ class Arguments(NamedTuple):
     constants: tuple[list[Any], ...]
     #: The plain value of somebody else's future, alone.
     foreign: tuple[Any, ...]
-    #: True where a skip that has a result is passed as a missing one.
-    skips_are_missing: bool = False
+    #: True where a skip that has a result, and a mapped run that was skipped or has failed, are
+    #: passed as a missing one.
+    wants_ends: bool = False
 
     def received(self) -> Iterator[Received]:
         """Yield the state of every run upstream."""
@@ -111,18 +112,26 @@ class Arguments(NamedTuple):
         if isinstance(placeholder, ConstantPlaceholder):
             return open_parts(self.constants[position])
         source = self.upstream[position]
-        if isinstance(source, Received) and isinstance(placeholder, ElementPlaceholder):
+        if not isinstance(source, Received):
+            return self._value_of_several(source)
+        if isinstance(placeholder, ElementPlaceholder):
             promised = self.call.promised[position]
             # Of what a run has grown to, it may be the element already.
             if promised >= 0:
                 return self._element_of(source, self.call.map_index, promised)
-        if isinstance(source, Received) and isinstance(placeholder, ItemPlaceholder):
+        if isinstance(placeholder, ItemPlaceholder):
             return self._element_of(source, placeholder.index, placeholder.length)
+        return self._result_of(source)
+
+    def _value_of_several(self, source: Upstream) -> Any:
+        named = named_state(source) if self.wants_ends else None
+        if named is not None and (named[1].is_skipped() or not named[1].is_successful()):
+            return MissingResult(*named)
         return value_of(source, self._result_of)
 
     def _result_of(self, source: Received) -> Any:
         # A header without a kind has no result; None has one: NoneType.
-        if source.header.kind and not (self.skips_are_missing and source.state.is_skipped()):
+        if source.header.kind and not (self.wants_ends and source.state.is_skipped()):
             return source.state.result
         return MissingResult(source.slug, source.state)
 

@@ -171,8 +171,8 @@ class _Execution:
         call = self.call
         try:
             task = self._task()
-            if getattr(task, "skips_are_missing", False):
-                arguments = arguments._replace(skips_are_missing=True)
+            if getattr(task, "wants_ends", False):
+                arguments = arguments._replace(wants_ends=True)
             inputs = self._inputs(arguments) if ready and not call.expands else {}
             initial = self._initial(cached)
             context = self._context(arguments)

@@ -54,6 +54,19 @@ def pair(a, b=None):
     return (a, b)
 
 
+@task
+def maybe(x):
+    if x == 2:
+        raise ValueError(x)
+    if x == 3:
+        raise signals.SKIP
+    return x
+
+
+def is_odd(x):
+    return x % 2
+
+
 def ran(run):
     return {slug for slug, state in run.states.items() if not state.is_skipped()}
 
@@ -203,6 +216,12 @@ def test_a_merge_that_failed_decides_the_flow(finish):
         (lambda: ifelse(give(1), 5), FlowError, "5 is no task that is bound in flow"),
         (lambda: ifelse(give(1), OTHER), FlowError, "no task that is bound in flow 'wrong'"),
         (lambda: merge(), OptionError, "merge takes the tasks of which one runs"),
+        (lambda: merge([give(1), give(2)]), OptionError, "one by one, not in a list"),
+        (lambda: switch(give(1), dict.fromkeys("ab", give(2))), FlowError, "is in two branches"),
+        (lambda: ifelse(give(1), *[give(2)] * 2), FlowError, r"once for each: give\(...\)"),
+        (lambda: product(lr=0.1), ArgumentError, r"column 'lr' is a float.* lr=\[0.1\]"),
+        (lambda: product(a=give([1]), b="xy"), ArgumentError, r"'b' is a str.* b=\['xy'\]"),
+        (lambda: product(a={1: 2}), ArgumentError, r"Write a=list\(...\)"),
         (lambda: product(), OptionError, "product takes columns by name"),
         (lambda: filter_task(5), OptionError, "filter_task takes a function"),
     ],
@@ -225,15 +244,6 @@ def test_a_flow_must_be_there(use):
 # --- lists ---------------------------------------------------------------------------------------
 
 
-@task
-def maybe(x):
-    if x == 2:
-        raise ValueError(x)
-    if x == 3:
-        raise signals.SKIP
-    return x
-
-
 def test_what_is_missing_can_be_dropped(finish):
     with Flow("drop") as flow:
         kept = drop_missing(maybe.map([1, 2, 3, 4]))
@@ -241,10 +251,6 @@ def test_what_is_missing_can_be_dropped(finish):
     assert run.result(kept) == [1, 4]
     assert run.state.is_successful()
     assert "1 of 5 task runs failed: maybe[1]" in run.state.message
-
-
-def is_odd(x):
-    return x % 2
 
 
 def test_a_list_can_be_filtered(finish):
@@ -283,7 +289,10 @@ def test_a_product_has_an_entry_for_each_combination(finish):
         pair.map(a=unmapped(0), b=product(b=depths)["b"])
         combined = product(a=[1, 2], b=depths)
         pairs = pair.map(**combined)
-    assert finish(flow).result(pairs) == [(1, 3), (1, 4), (2, 3), (2, 4)]
+        read_once = pair.map(**product(a=iter([1]), b=depths))
+    run = finish(flow)
+    assert run.result(pairs) == [(1, 3), (1, 4), (2, 3), (2, 4)]
+    assert run.result(read_once) == [(1, 3), (1, 4)]
 
 
 # --- a graph per element -------------------------------------------------------------------------
