@@ -48,6 +48,7 @@ from dask_taskrunner.exceptions import (
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.control_flow import case, ifelse, merge, switch
 from dask_taskrunner.graph.edges import Edge
+from dask_taskrunner.graph.expansions import expand
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.lists import drop_missing, filter_task, flatten, product
 from dask_taskrunner.graph.mapping import unmapped
@@ -128,6 +129,7 @@ __all__ = [
     "context",
     "drop_missing",
     "exceptions",
+    "expand",
     "exponential",
     "filter_task",
     "flatten",

@@ -20,6 +20,7 @@ from dask_taskrunner.graph.tasks import FunctionTask, Task
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.events import ForeignEnded, ResultsWanted
 from dask_taskrunner.machine.plans import PlannedRun
+from dask_taskrunner.machine.sources import record_of_result
 from dask_taskrunner.planning import planned_run, workers_of
 from dask_taskrunner.stock import Stock
 from dask_taskrunner.task_run import TaskRun
@@ -181,11 +182,13 @@ class Batch:
         record = source.record
 
         def tell() -> None:
-            header, future = record.header, None
+            # It may have grown meanwhile.
+            having = record_of_result(record, theirs.machine.records)
+            header, future = having.header, None
             if header is not None:
                 header = _moved(header, id)
                 if not header.stands_alone:
-                    future = theirs.channel.share(record.id)
+                    future = theirs.channel.share(having.id)
                     header = header if future is not None else None
             ours.post(ForeignEnded(time.monotonic(), id, header, future))
             theirs.drop((record.id,))

@@ -117,21 +117,28 @@ def _check_callable(f: Any) -> None:
 
 
 def open_runs(value: Any) -> Any:
-    """Return arguments with the list of its children for each mapped task run in them.
+    """Return arguments with what has the result in the place of each task run that has not.
 
-    Waits until it is known how many there are, where that is not.
+    For a mapped one it is the list of its children: waits until it is known how many there are,
+    where that is not. For one that has grown, it is what that comes to.
     """
 
     def opened(found: Any) -> Any:
         if isinstance(found, Unmapped):
             inside = open_runs(found.value)
             return found if inside is found.value else Unmapped(inside)
-        if not isinstance(found, TaskRun) or found.record.plan.maps is None:
+        if not isinstance(found, TaskRun):
             return found
         record, driver = found.record, found.driver
+        if record.inner is not None:
+            driver.wait_for(lambda: driver.has_ended(record.id), None)
+            results = found.results
+            return found if results is found else open_runs(results)
+        if record.plan.maps is None:
+            return found
         driver.wait_for(lambda: record.length is not None or driver.has_ended(record.id), None)
         # Where it ended without any, whoever is given it sees how.
-        return found if record.length is None else list(found.children)
+        return found if record.length is None else [open_runs(child) for child in found.children]
 
     return replace(value, (Unmapped, *OURS), opened)
 

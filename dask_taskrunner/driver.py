@@ -18,6 +18,7 @@ from dask_taskrunner import exceptions
 from dask_taskrunner.backend import Channel, FlowSpec, OpensRuns, RunSpec
 from dask_taskrunner.ends import Ends, HasEnds
 from dask_taskrunner.exceptions import InternalError, describe
+from dask_taskrunner.growing import Growths, Planner
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.hook_thread import HookThread
 from dask_taskrunner.machine.events import (
@@ -25,6 +26,7 @@ from dask_taskrunner.machine.events import (
     ClusterLost,
     Event,
     ForeignEnded,
+    Grew,
     HistoryRead,
     ResultsDropped,
     RunsAdded,
@@ -68,6 +70,8 @@ class Driver(HasEnds):
         Calls what is the user's.
     listener : Listener
         What is called there.
+    planner : Planner, optional
+        Plans the graphs that tasks return; without one, none can.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Driver(HasEnds):
         backend: OpensRuns,
         hooks: HookThread,
         listener: Listener,
+        planner: Planner | None = None,
     ) -> None:
         self.machine = Machine(plan)
         self._is_open = plan.is_open
@@ -97,8 +102,10 @@ class Driver(HasEnds):
         #: True once nothing can be sent any more, because its runner has closed or let go of it.
         self.is_closed = False
         # Weakly: what nobody holds any more must go at once, and let go of its futures.
-        self.channel: Channel = backend.open_run(spec, _weak_post(self))
-        self._performer = Performer(self.channel, hooks, listener)
+        post = _weak_post(self)
+        self.channel: Channel = backend.open_run(spec, post)
+        self._growths = Growths(spec.run, self.channel, planner, post)
+        self._performer = Performer(self.channel, hooks, listener, self._growths)
         #: The results, wherever they are.
         self.values = Values(self.channel)
         self._name = f"dask-taskrunner-{spec.run}"
@@ -237,7 +244,7 @@ class Driver(HasEnds):
     def _awaits(self, id: TaskRunId) -> bool:
         # A result of another run is held before the machine has heard that it was added.
         record = self.machine.records.get(id)
-        return record is not None and record.phase == "submitted"
+        return record is not None and record.phase in ("submitted", "growing")
 
     def _handle(self, event: Event) -> None:
         self._last_events.append(event)
@@ -250,6 +257,9 @@ class Driver(HasEnds):
                 self.channel.hold(event.id, event.future)
         for command in self.machine.handle(event):
             self._performer.perform(command)
+        if isinstance(event, Grew) and self.machine.records[event.id].inner is event.inner:
+            # Before anything of it is sent, which is when the timer fires.
+            self._growths.join(event)
         if isinstance(event, RunsAdded):
             self._ends.arrived([run.id for run in event.runs])
 
@@ -259,7 +269,7 @@ class Driver(HasEnds):
             # All has been said; what could not be let go after that goes with the connection.
             logger.debug("a flow run is over, and this went wrong", exc_info=error)
             return
-        lost = self._lost_connection()
+        lost = _lost_connection(self.channel, self._awaits)
         if lost is not None:
             # An error of the connection is not ours.
             self.error = _lost_cluster(lost)
@@ -270,13 +280,6 @@ class Driver(HasEnds):
             self.error.__cause__ = error
             self._performer.perform_last(self.machine.give_up(time.monotonic(), text))
             tried(self.channel.close)
-
-    def _lost_connection(self) -> ClusterLost | None:
-        try:
-            events = self.channel.sweep(self._awaits)
-        except Exception:  # noqa: BLE001 (the first error says more than this one)
-            return None
-        return next((event for event in events if isinstance(event, ClusterLost)), None)
 
     # -- after the end --------------------------------------------------------------------
 
@@ -298,12 +301,20 @@ class Driver(HasEnds):
         for entry in news:
             if entry.header is None or entry.task_run is None:
                 continue
-            if entry.new in _OWN_FAILURES and not _is_given(entry, self.machine.records):
+            if entry.new in _OWN_FAILURES and _is_own(entry, self.machine.records):
                 self._performer.task_run_failed(entry.slug, entry.header)
         if self._is_open and news:
             self._told = 0
             self.machine.handle(HistoryRead(time.monotonic()))
         self._ends.tell(news)
+
+
+def _lost_connection(channel: Channel, awaits: Callable[[TaskRunId], bool]) -> ClusterLost | None:
+    try:
+        events = channel.sweep(awaits)
+    except Exception:  # noqa: BLE001 (the first error says more than this one)
+        return None
+    return next((event for event in events if isinstance(event, ClusterLost)), None)
 
 
 def _lost_cluster(event: ClusterLost) -> Exception:
@@ -313,10 +324,10 @@ def _lost_cluster(event: ClusterLost) -> Exception:
     )
 
 
-def _is_given(entry: HistoryEntry, records: Mapping[TaskRunId, TaskRunRecord]) -> bool:
-    """Return whether a task run had its state from the beginning, which is no news."""
+def _is_own(entry: HistoryEntry, records: Mapping[TaskRunId, TaskRunRecord]) -> bool:
+    """Return whether a state is a task run's own: not given, and not that of its inner runs."""
     record = records.get(entry.task_run) if entry.task_run is not None else None
-    return record is not None and record.plan.role == "given"
+    return record is None or (record.plan.role != "given" and record.inner is None)
 
 
 def _weak_post(driver: Driver) -> Callable[[Event], None]:

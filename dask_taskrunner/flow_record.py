@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 from dask_taskrunner import exceptions
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.graph.flow_tasks import Group
 from dask_taskrunner.graph.tasks import BoundTask
 from dask_taskrunner.group_run import GroupRun
 from dask_taskrunner.headers import TaskRunId, to_state
@@ -84,10 +85,10 @@ class FlowRecord:
 
     def __getitem__(self, task: Any) -> TaskRun | GroupRun:
         """Return a task run by its bound task, its slug, or its task where that is used once."""
-        if isinstance(task, str) and task in self.flow.groups:
-            # A flow that is used as a task has no task run of its own.
-            runs = {run.slug: run for run in map(self._task_run, self._plan.ids.values())}
-            return GroupRun(self.flow.groups[task], runs)
+        group = self._group(task)
+        if group is not None:
+            runs = {run.slug: run for run in map(self._task_run, self._known())}
+            return GroupRun(group, runs)
         if isinstance(task, str):
             # Also what is no task of the flow: a Dask future that was passed to one.
             id = self._plan.ids.get(task) or self._child_id(task)
@@ -99,6 +100,13 @@ class FlowRecord:
                 f"{bound.slug!r} came into the flow after {self.run_name!r} had started"
             )
         return self._task_run(self._plan.ids[bound.slug])
+
+    def _group(self, slug: Any) -> Group | None:
+        """Return the flow that is used as a task under a slug: it has no task run of its own."""
+        # A task that has grown to one has.
+        if not isinstance(slug, str) or slug in self._plan.ids:
+            return None
+        return self.flow.groups.get(slug) or self._plan.groups.get(slug)
 
     def _child_id(self, slug: str) -> TaskRunId | None:
         """Return the id of a mapped task's child, or None where it is the name of none."""
@@ -125,13 +133,19 @@ class FlowRecord:
 
     def _task_run(self, id: TaskRunId) -> TaskRun:
         retries = self._plan.resolved[id[0]].max_retries
-        return TaskRun(self._driver.machine.records[id], self._driver, retries)
+        return TaskRun(self._driver.machine.records[id], self._driver, retries, self._task_run)
+
+    def _known(self) -> list[TaskRunId]:
+        """Return all task runs but children, in the order of the plan."""
+        # More may join while somebody looks.
+        return list(self._plan.ids.values())
 
     @property
     def task_runs(self) -> list[TaskRun]:
-        """All task runs, in the order of the plan, children behind the mapped run."""
-        runs = map(self._task_run, self._plan.ids.values())
-        return [one for run in runs for one in (run, *run.children)]
+        """All task runs, in the order of the plan, each with its children and inner runs behind."""
+        records = self._driver.machine.records
+        tops = [self._task_run(id) for id in self._known() if records[id].outer is None]
+        return [one for top in tops for one in top.with_all_inside()]
 
     @property
     def failures(self) -> list[TaskRun]:
@@ -189,7 +203,7 @@ class FlowRecord:
         Parameters
         ----------
         task : BoundTask or str or Task, optional
-            Only this one's, and its children's.
+            Only this one's, and those of its children and inner runs.
 
         Returns
         -------
@@ -197,7 +211,7 @@ class FlowRecord:
             With ``slug task map_index state message attempts worker queued started ended
             seconds nbytes inputs``; times are UTC, ``seconds`` is the last body's duration.
         """
-        runs = self.task_runs if task is None else [self[task], *self[task].children]
+        runs = self.task_runs if task is None else self[task].with_all_inside()
         return [table_row(run.record, run.state) for run in runs]
 
     def failure_text(self) -> str:
@@ -218,7 +232,8 @@ class FlowRecord:
     @property
     def names(self) -> dict[TaskRunId, str]:
         """The task's name for each task run, as views group them."""
-        # A flow that is used as a task is one thing there, the outermost one.
+        # A flow that is used as a task is one thing there, the outermost one. What joins later is
+        # told of in the history.
         return {
             run.id: run.slug.partition("/")[0] if "/" in run.slug else run.name
             for run in self._plan.machine.runs
@@ -234,4 +249,5 @@ def _failed_by_itself(record: TaskRunRecord) -> bool:
         header is not None
         and issubclass(header.state_class, Failed)
         and not issubclass(header.state_class, TriggerFailed)
+        and record.inner is None
     )

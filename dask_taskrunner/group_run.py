@@ -80,6 +80,10 @@ class GroupRun:
         """The task runs inside that failed."""
         return self.children.failed
 
+    def with_all_inside(self) -> list[TaskRun]:
+        """Return all task runs of it."""
+        return [one for run in self.children for one in run.with_all_inside()]
+
     def __repr__(self) -> str:
         state = self.state
         return f'<GroupRun {self.slug} {type(state).__name__}("{state.message or ""}")>'

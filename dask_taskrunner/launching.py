@@ -12,6 +12,7 @@ from dask_taskrunner.exceptions import OptionError, ParameterError, describe
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.given_states import Share
 from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.growing import Planner
 from dask_taskrunner.hook_thread import HookThread
 from dask_taskrunner.middle import start_in_the_middle
 from dask_taskrunner.name_templates import field_names, make_name
@@ -42,10 +43,11 @@ def launch(
     ``check`` is called with the plan before anything is sent, and ``before_start`` with the run:
     who is interrupted from then on knows what to cancel. ``options`` are those of :func:`prepare`.
     """
+    packer = Packer(max_constant_bytes)
     values, plan, name = prepare(
         flow,
         context=context,
-        packer=Packer(max_constant_bytes),
+        packer=packer,
         foreign=backend.foreign,
         start_tasks=start_tasks,
         share=backend.share,
@@ -53,12 +55,16 @@ def launch(
     )
     check(plan)
     # Where a run starts in its middle, its tasks are run from the beginning.
-    plan, opens = cache.prepare(plan, backend, offers=start_tasks is None)
+    cached = cache.of_run(backend, offers=start_tasks is None)
+    plan, keys = cached.begin(plan)
+    cached.watch(keys)
     run_id = uuid.uuid4().hex[:8]
     run = FlowRun(flow, plan, run_id, name or f"{flow.name}-{run_id}", values)
     spec = FlowSpec(run_id, _context(run, context, plan.stand_ins), plan.specs)
     hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
-    driver = Driver(plan.machine, spec, opens, hooks, run.listener)
+    defaults = options["task_defaults"]
+    planner = Planner(flow, plan, packer, cached, task_defaults=defaults, foreign=backend.foreign)
+    driver = Driver(plan.machine, spec, cached, hooks, run.listener, planner)
     driver.values.give(plan.given_values)
     run.attach(driver)
     if before_start is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.headers import Header
-from dask_taskrunner.machine.submissions import children_of
+from dask_taskrunner.machine.sources import children_of
 
 
 class Origin:

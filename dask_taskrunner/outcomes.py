@@ -11,8 +11,9 @@ from typing import Final
 from dask_taskrunner import exceptions
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.headers import Header, TaskRunId, open_exception
+from dask_taskrunner.machine.plans import InnerPlan
 from dask_taskrunner.machine.records import TaskRunRecord
-from dask_taskrunner.machine.submissions import children_of
+from dask_taskrunner.machine.sources import all_inside, children_of
 from dask_taskrunner.states import Failed
 
 #: So many of the children that failed are named.
@@ -31,6 +32,8 @@ def value_of(record: TaskRunRecord, driver: Driver, timeout: float | None) -> ob
     assert header is not None
     if record.length is not None:
         return values_of([*children_of(record, driver.machine.records)], driver, timeout)
+    if record.inner is not None and header.kind:
+        return _value_of_inner(record.inner, driver, timeout)
     if header.small is not None:
         return pickle.loads(header.small)
     if not header.kind:
@@ -50,6 +53,12 @@ def value_of(record: TaskRunRecord, driver: Driver, timeout: float | None) -> ob
             f"executed again by Dask, it came to {value!r}"
         )
     return value
+
+
+def _value_of_inner(inner: InnerPlan, driver: Driver, timeout: float | None) -> object:
+    records = driver.machine.records
+    values = values_of([records[id] for id in inner.results], driver, timeout)
+    return values[0] if inner.names is None else dict(zip(inner.names, values, strict=True))
 
 
 def values_of(
@@ -78,6 +87,9 @@ def error_of(
         unfinished.__cause__ = driver.error
         return unfinished
     message = f"{slug}: {header.message}"
+    if record.inner is not None and header.state == "Failed":
+        cause = _find_inside(record, header.more["root_cause"][0], records)
+        return error_of(cause, driver, records, max_attempts, timeout)
     if header.state == "Mapped":
         return _children_failed(record, driver, records, max_attempts, timeout)
     if header.state == "TriggerFailed":
@@ -140,6 +152,13 @@ def _upstream_failed(
     return error
 
 
+def _find_inside(
+    record: TaskRunRecord, slug: str, records: Mapping[TaskRunId, TaskRunRecord]
+) -> TaskRunRecord:
+    """Return the inner run of a slug, at any depth."""
+    return next(one for one in all_inside(record, records) if one.plan.slug == slug)
+
+
 def _find_upstream(
     record: TaskRunRecord, slug: str, records: Mapping[TaskRunId, TaskRunRecord]
 ) -> TaskRunRecord | None:
@@ -150,7 +169,8 @@ def _find_upstream(
             source = records.get(id)
             if source is None or id in seen:
                 continue
-            for one in (source, *children_of(source, records)):
+            inside = (source, *children_of(source, records), *all_inside(source, records))
+            for one in inside:
                 if one.plan.slug == slug and one.header is not None:
                     return one
             seen.add(id)

@@ -70,6 +70,12 @@ class Packer:
         # Counted from the end, where they stand in every run.
         return ConstantPlaceholder(-len(self.for_all))
 
+    def like(self) -> Packer:
+        """Return another one for more runs of the same flow run."""
+        new = Packer(self._max, self._share)
+        new.for_all = list(self.for_all)
+        return new
+
     def share(self, data: bytes) -> Constant:
         """Return some bytes as a constant."""
         return self._share(pickle.dumps(data, protocol=5))

@@ -19,11 +19,13 @@ from dask_taskrunner.machine.commands import (
     FetchHeader,
     Finish,
     Forget,
+    Grow,
     Note,
     Release,
     Settled,
     SubmitMany,
 )
+from dask_taskrunner.machine.plans import PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord
 
 logger = logging.getLogger("dask_taskrunner")
@@ -45,6 +47,13 @@ class Listener(Protocol):
         """Tell of the end."""
 
 
+class Growths(Protocol):
+    """What has graphs planned that are to join; its methods raise nothing."""
+
+    def begin(self, run: PlannedRun, submission: int) -> None:
+        """Have the graph planned that a task run has returned."""
+
+
 class Performer:
     """Performs the commands of one flow run.
 
@@ -56,10 +65,15 @@ class Performer:
         Calls what is the user's.
     listener : Listener
         What is called there.
+    growths : Growths
+        Has graphs planned.
     """
 
-    def __init__(self, channel: Channel, hooks: HookThread, listener: Listener) -> None:
+    def __init__(
+        self, channel: Channel, hooks: HookThread, listener: Listener, growths: Growths
+    ) -> None:
         self._channel = channel
+        self._growths = growths
         self.hooks = hooks
         self.listener = listener
         #: Futures to let go with the next message.
@@ -72,6 +86,8 @@ class Performer:
                 # A run that is sent again has let go of its older future first.
                 self.release()
                 self._channel.submit(command.runs)
+            case Grow():
+                self._growths.begin(command.run, command.submission)
             case Release():
                 self._to_release += command.ids
             case Settled():
@@ -81,16 +97,21 @@ class Performer:
                 self._channel.forget(command.ids)
             case FetchHeader():
                 self._channel.fetch_header(command.id, command.submission)
-            case CallHook():
-                self.hooks.call(self.listener.call_hook, command)
-            case Note():
-                self.hooks.call(self.listener.add_note, command, time.time())
+            case CallHook() | Note():
+                self._tell(command)
             case Finish():
                 # A run of which nothing is run ends with its first event.
                 self.release()
                 if command.header.state != "Paused":
                     # What goes on later needs what it needed all the time.
                     self._channel.finish()
+
+    def _tell(self, command: CallHook | Note) -> None:
+        """Have the listener told of something."""
+        if isinstance(command, CallHook):
+            self.hooks.call(self.listener.call_hook, command)
+        else:
+            self.hooks.call(self.listener.add_note, command, time.time())
 
     def perform_last(self, commands: Sequence[Command]) -> None:
         """Do what can still be done where something is broken already."""

@@ -14,6 +14,7 @@ from dask_taskrunner.backend import NOTHING_FOREIGN, Code, Foreign, RunSpec
 from dask_taskrunner.exceptions import MissingResult
 from dask_taskrunner.foreign_arguments import FOREIGN, find_foreign, foreign_in, foreign_tasks
 from dask_taskrunner.graph.flow import Flow
+from dask_taskrunner.graph.flow_tasks import Group
 from dask_taskrunner.graph.tasks import BoundTask, Node
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.plans import Plan, PlannedRun
@@ -32,27 +33,32 @@ class FlowPlan(NamedTuple):
         For the machine.
     specs : mapping
         Per task run, what the cluster is told.
-    tasks : tuple of BoundTask
+    tasks : list of BoundTask
         By the task run's position.
-    resolved : tuple of Task
+    resolved : list of Task
         The tasks with all defaults filled in, by the task run's position.
-    ids : mapping
+    ids : dict
         Slug -> task run.
     stand_ins : mapping
         Name of a parameter -> what stands for it in the context, where it cannot be there itself.
     warnings : sequence of str
         What the caller can mend.
+    groups : dict
+        Flows that are used as tasks by graphs that have joined, and these graphs, by slug.
     given_values : mapping
         Results that were given by value.
+
+    Lists and dicts take in what joins while the flow runs.
     """
 
     machine: Plan
     specs: Mapping[TaskRunId, RunSpec]
-    tasks: tuple[BoundTask[Any], ...]
-    resolved: tuple[Any, ...]
-    ids: Mapping[str, TaskRunId]
+    tasks: list[BoundTask[Any]]
+    resolved: list[Any]
+    ids: dict[str, TaskRunId]
     stand_ins: Mapping[str, object]
     warnings: Sequence[str]
+    groups: dict[str, Group]
     given_values: Mapping[TaskRunId, object] = {}
 
     @property
@@ -124,7 +130,9 @@ def plan_flow(
         bool(flow.state_handlers),
     )
     ids = {task.slug: (n, -1) for n, task in enumerate(tasks)}
-    return FlowPlan(machine, specs, tasks, resolved, ids, stand_ins, packer.warnings)
+    return FlowPlan(
+        machine, specs, list(tasks), list(resolved), ids, stand_ins, packer.warnings, {}
+    )
 
 
 def _runs(

@@ -32,14 +32,14 @@ def failure_report(
     failed, not_run = [], []
     for id, record in sorted(records.items()):
         header, task = record.header, plan.resolved[id[0]]
-        if header is None or not issubclass(header.state_class, Failed):
+        if header is None or not issubclass(header.state_class, Failed) or record.inner is not None:
             continue
         if issubclass(header.state_class, TriggerFailed):
             name = getattr(task.trigger, "__name__", "trigger")
             not_run.append(NotRun(record.plan.slug, f"trigger {_short(name, header.message)}"))
         else:
             failed.append(_failure(record, max_attempts(record, task.max_retries)))
-    total = sum(record.length is None for record in records.values())
+    total = sum(record.is_counted for record in records.values())
     return FailureReport(flow_name, run_name, total, failed, not_run)
 
 

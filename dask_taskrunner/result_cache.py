@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from dask_taskrunner.backend import Backend, Channel, FlowSpec, OpensRuns
+from dask_taskrunner.backend import Backend, Channel, FlowSpec
 from dask_taskrunner.code_digests import digest_of
 from dask_taskrunner.headers import TaskRunId, child_slug
 from dask_taskrunner.machine.events import Event, TaskRunEnded
@@ -48,25 +48,31 @@ class ResultCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def prepare(
-        self, plan: FlowPlan, backend: Backend, *, offers: bool
-    ) -> tuple[FlowPlan, OpensRuns]:
-        """Return a plan that begins with cached results, and a backend that tells of new ones.
+    def of_run(self, backend: Backend, *, offers: bool) -> CachedResults:
+        """Return what one flow run has to do with cached results.
 
-        Both are what they were where no task has ``cache_for``.
+        Parameters
+        ----------
+        backend : Backend
+            Runs it.
+        offers : bool
+            Whether earlier results may stand for its task runs.
+        """
+        return CachedResults(backend, self, offers=offers)
+
+    def begin(
+        self, plan: FlowPlan, *, offers: bool
+    ) -> tuple[FlowPlan, Mapping[TaskRunId, CacheKey]]:
+        """Return a plan that begins with cached results, and under what new ones are kept.
 
         Parameters
         ----------
         plan : FlowPlan
             From the beginning, or from the middle.
-        backend : Backend
-            Runs it.
         offers : bool
             Whether earlier results may stand for the runs of this plan.
         """
         keys = _keys(plan)
-        if not keys:
-            return plan, backend
         found: dict[TaskRunId, Any] = {}
         for run in plan.machine.runs:
             # A state that the user gives is the one to begin with.
@@ -82,7 +88,7 @@ class ResultCache:
                 future = self._share(key)
                 if future is not None:
                     found[id] = future
-        return _beginning_with(plan, found), _Watched(backend, self, keys)
+        return _beginning_with(plan, found), keys
 
     def _children(self, slug: str, digest: str) -> int:
         """Return up to which index there are results of a mapped task's children."""
@@ -176,15 +182,23 @@ def _beginning_with(plan: FlowPlan, futures: Mapping[TaskRunId, Any]) -> FlowPla
     return plan._replace(machine=plan.machine._replace(runs=runs), specs=specs)
 
 
-class _Watched:
-    """Opens a flow run whose results with ``cache_for`` are kept."""
+class CachedResults:
+    """One flow run's: opens it so that its results with ``cache_for`` are kept."""
 
-    def __init__(
-        self, backend: Backend, cache: ResultCache, keys: Mapping[TaskRunId, CacheKey]
-    ) -> None:
+    def __init__(self, backend: Backend, cache: ResultCache, *, offers: bool) -> None:
         self._backend = backend
         self._cache = cache
-        self._keys = keys
+        self._offers = offers
+        #: Of the task runs so far.
+        self._keys: dict[TaskRunId, CacheKey] = {}
+
+    def begin(self, plan: FlowPlan) -> tuple[FlowPlan, Mapping[TaskRunId, CacheKey]]:
+        """Return a plan that begins with cached results, and under what new ones are kept."""
+        return self._cache.begin(plan, offers=self._offers)
+
+    def watch(self, keys: Mapping[TaskRunId, CacheKey]) -> None:
+        """Keep the results of these task runs."""
+        self._keys.update(keys)
 
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> Channel:
         """Return a new flow run's channel; ``post`` gets its news."""
@@ -211,7 +225,7 @@ class _Watcher:
 
     def __call__(self, event: Event) -> None:
         # Before the machine hears of it, who may let go of the future at once.
-        if isinstance(event, TaskRunEnded) and event.header is not None:
+        if self._keys and isinstance(event, TaskRunEnded) and event.header is not None:
             header, key = event.header, self._key(event.id)
             # Where no body ran, an earlier result was taken, and that is kept already.
             is_new = header.started is not None and "cached_until" in header.more

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, overload
 
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import NotAValue
-from dask_taskrunner.headers import Header, to_state
+from dask_taskrunner.headers import Header, TaskRunId, to_state
 from dask_taskrunner.machine.events import ResultsWanted
+from dask_taskrunner.machine.plans import InnerPlan
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
-from dask_taskrunner.machine.submissions import children_of
+from dask_taskrunner.machine.sources import children_of, has_its_result_elsewhere, record_of_result
 from dask_taskrunner.origins import Origin
 from dask_taskrunner.outcomes import error_of, value_of
 from dask_taskrunner.reporting import max_attempts
@@ -27,10 +28,18 @@ class TaskRun(Shown):
     Get one by ``run[task]`` or ``run["slug"]``.
     """
 
-    def __init__(self, record: TaskRunRecord, driver: Driver, max_retries: int) -> None:
+    def __init__(
+        self,
+        record: TaskRunRecord,
+        driver: Driver,
+        max_retries: int,
+        find: Callable[[TaskRunId], TaskRun] | None = None,
+    ) -> None:
         self._record = record
         self._driver = driver
         self._max_retries = max_retries
+        #: Finds other task runs of the same flow run.
+        self._find = find
 
     @property
     def record(self) -> TaskRunRecord:
@@ -61,9 +70,11 @@ class TaskRun(Shown):
         NotFinished
             The run ended without a state.
         NotAValue
-            The task is mapped: each child has a future.
+            The task is mapped: each child has a future. Or its result is a dict of several.
         """
         driver, record = self._driver, self._record
+        if record.inner is not None:
+            return self._future_inside(record.inner)
         if record.plan.maps is not None:
             raise NotAValue(
                 f"{self.slug!r} is mapped: its results lie where its children ran. Write "
@@ -79,6 +90,14 @@ class TaskRun(Shown):
             return driver.channel.value_future(record.id, self._telling_header(record.header))
         finally:
             driver.drop((record.id,))
+
+    def _future_inside(self, inner: InnerPlan) -> Any:
+        assert self._find is not None
+        results = [self._find(id) for id in inner.results]
+        if inner.names is not None:
+            ways = ", ".join(f"run[{run.slug!r}].future" for run in results)
+            raise NotAValue(f"the result of {self.slug!r} is a dict of several; write {ways}")
+        return results[0].future
 
     def _telling_header(self, header: Header) -> Header:
         """Return a header with what :meth:`result` raises, where no exception came with it."""
@@ -109,13 +128,20 @@ class TaskRun(Shown):
         """What is known of the task run; a header, whose result may lie on a worker."""
         record = self._record
         if record.header is not None:
-            return to_state(record.header, self.slug, Origin(self._driver, record.header))
+            having = record_of_result(record, self._driver.machine.records).header
+            return to_state(record.header, self.slug, Origin(self._driver, having or record.header))
         if record.running is not None:
             state: State = Running(message=f"on {record.running.worker}")
             state.at = record.running.started
             return state
         if record.phase in ("delayed", "paused", "expanded") and record.retry_header is not None:
             return to_state(record.retry_header, self.slug)
+        if record.phase == "growing":
+            return Running(message="it grows")
+        if record.inner is not None:
+            total = len(record.inner.runs)
+            ended = total - record.unfinished_children
+            return Running(message=f"grown: {ended} of {total} finished")
         if record.length is not None:
             ended = record.length - record.unfinished_children
             return Running(message=f"{ended} of {record.length} finished")
@@ -134,13 +160,31 @@ class TaskRun(Shown):
 
     @property
     def children(self) -> Children:
-        """The children of a mapped task run, in the order of the elements; none for any other."""
-        records = self._driver.machine.records
+        """The children of a mapped task run, in the order of the elements.
+
+        Of one that has grown to a graph, the runs of its tasks; of any other, none.
+        """
+        records, inner = self._driver.machine.records, self._record.inner
+        if inner is not None and self._find is not None:
+            return Children(map(self._find, inner.runs))
         runs = (
-            TaskRun(child, self._driver, self._max_retries)
+            TaskRun(child, self._driver, self._max_retries, self._find)
             for child in children_of(self._record, records)
         )
         return Children(runs)
+
+    @property
+    def results(self) -> TaskRun | dict[str, TaskRun]:
+        """What has the result: other runs, in a dict where they are several; not for users."""
+        inner = self._record.inner
+        if inner is None or self._find is None or not has_its_result_elsewhere(self._record):
+            return self
+        found = [self._find(id) for id in inner.results]
+        return found[0] if inner.names is None else dict(zip(inner.names, found, strict=True))
+
+    def with_all_inside(self) -> list[TaskRun]:
+        """Return this run, and behind it its children and theirs; not for users."""
+        return [self, *(one for child in self.children for one in child.with_all_inside())]
 
     @property
     def max_attempts(self) -> int:
@@ -217,7 +261,7 @@ class TaskRun(Shown):
 
 
 class Children(Sequence[TaskRun]):
-    """The children of a mapped task run."""
+    """The children of a mapped task run, or the runs to which one has grown."""
 
     def __init__(self, runs: Iterable[TaskRun]) -> None:
         self._runs = tuple(runs)

@@ -119,6 +119,9 @@ class TaskRunner:
                     break
                 if isinstance(next_state, Failed):
                     entries["task_exception"] = next_state.exception
+                if next_state.is_running() and state.is_running():
+                    # It goes on as others, and what that comes to is known later.
+                    return next_state
                 state, may_go_on = self._offer(state, next_state)
                 if not may_go_on:
                     break

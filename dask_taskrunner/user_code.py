@@ -18,7 +18,7 @@ from dask_taskrunner.name_templates import NameTemplate
 from dask_taskrunner.retries import RetryDelay, RetryOn, delay_before
 from dask_taskrunner.run_context import context
 from dask_taskrunner.signals import RETRY, Signal
-from dask_taskrunner.states import Failed, Looped, Pending, Retrying, State, Success
+from dask_taskrunner.states import Failed, Looped, Pending, Retrying, Running, State, Success
 from dask_taskrunner.tracebacks import forget_frames, user_traceback
 from dask_taskrunner.triggers import Trigger
 
@@ -53,6 +53,19 @@ class Outcome(NamedTuple):
     value: Any
     error: BaseException | None
     traceback: str
+
+
+class GoesOnAs:
+    """What a body returns whose run goes on as a graph of others.
+
+    Parameters
+    ----------
+    graph : bytes
+        Pickled.
+    """
+
+    def __init__(self, graph: bytes) -> None:
+        self.graph = graph
 
 
 def outcome_of(function: Callable[..., Any], *args: Any) -> Outcome:
@@ -95,6 +108,8 @@ def state_of(task: RunnableTask, outcome: Outcome, inputs: Values) -> State:
     error = outcome.error
     if isinstance(error, Signal):
         return state_of_signal(task, error, inputs, last_run_number=run_number())
+    if error is None and isinstance(outcome.value, GoesOnAs):
+        return Running(outcome.value.graph)
     if error is None and isinstance(outcome.value, State):
         error = TypeError(
             f"the body returned {outcome.value!r}; to choose a state, raise a signal, "

@@ -101,11 +101,25 @@ def _upstream_names(run: Submission, spec: RunSpec) -> Sequence[str]:
         return spec.upstream_slugs
     names: list[str] = []
     for position, slug in enumerate(spec.upstream_slugs):
-        if position in run.widths:
+        if position in run.trees:
+            names += _leaf_names(slug, run.trees[position])
+        elif position in run.widths:
             names += [child_slug(slug, i) for i in range(run.widths[position])]
         else:
             names.append(slug)
     return names
+
+
+def _leaf_names(slug: str, tree: Any) -> list[str]:
+    """Return the names of what is read in the place of one run."""
+    if tree is None:
+        return [slug]
+    parts = (
+        {f"{slug}/{name}": part for name, part in tree.items()}
+        if isinstance(tree, dict)
+        else {child_slug(slug, i): part for i, part in enumerate(tree)}
+    )
+    return [name for part_name, part in parts.items() for name in _leaf_names(part_name, part)]
 
 
 def pickle_call(
@@ -121,13 +135,14 @@ def pickle_call(
             if isinstance(state, Header)
         }
     ignores_trigger = spec.ignores_trigger or run.ignores_trigger
+    trees = {n: (spec.upstream_slugs[n], tree) for n, tree in run.trees.items()}
     constants = 0 if run.expands else len(spec.constants)
     call = Call(
         flow_run, *run.id, run.submission, run.run_number, run.attempt, spec.slug,
         spec.name, spec.definition, spec.arguments, by_value, references, constants,
         cached, spec.foreign is not None, ignores_trigger, spec.initial, spec.known_as,
         run.widths, run.promised, spec.own, spec.template, run.loop_count, run.expands,
-        spec.is_mapped_over,
+        spec.is_mapped_over, trees,
     )  # fmt: skip
     # As a plain tuple: the bootstrap reads it where this package is missing.
     return pickle.dumps(tuple(call), protocol=5)

@@ -118,7 +118,7 @@ class FlowTask(Task[Any]):
             upstream_tasks = ()
         elif isinstance(upstream_tasks, Node):
             upstream_tasks = (upstream_tasks,)
-        return _inline(flow, self, name, given, upstream_tasks)
+        return inline(flow, self, name, given, upstream_tasks)
 
     def map(self, /, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002 (as above)
         """Raise: a graph per element is what :func:`apply_map` builds."""
@@ -142,7 +142,7 @@ def _default(parameter: Parameter) -> Any:
     return Argument.empty if parameter.required else None
 
 
-def _inline(
+def inline(
     flow: OpenFlow, task: FlowTask, name: str, given: Mapping[str, Any], upstream: Iterable[Any]
 ) -> Any:
     """Copy the tasks of a flow into another one, and return what has its result there."""

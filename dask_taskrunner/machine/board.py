@@ -22,7 +22,8 @@ from dask_taskrunner.machine.records import (
     make_records,
     read_by,
 )
-from dask_taskrunner.machine.submissions import children_of, submission_of
+from dask_taskrunner.machine.sources import all_are_there, children_of, readers_of
+from dask_taskrunner.machine.submissions import submission_of
 from dask_taskrunner.machine.timers import Timers
 
 #: A slice is at most so many runs, or so many bytes of their own.
@@ -44,8 +45,8 @@ class Board:
         self.history: list[HistoryEntry] = []
         #: True while task runs may be added.
         self.is_open = plan.is_open
-        #: True once the run has started.
-        self.has_begun = False
+        #: True once the run has started, and once one of its runs has grown.
+        self.has_begun = self.has_grown = False
         #: Runs in one of the ACTIVE phases.
         self.active = 0
         #: Per task name: how many runs show which state.
@@ -57,7 +58,8 @@ class Board:
         self._settled: list[TaskRunId] = []
         #: Runs of an open plan that may have become superfluous since that was last looked at.
         self.loose: list[TaskRunRecord] = []
-        #: Mapped runs of which it is to be seen whether they can be expanded, or are finished.
+        #: Mapped and grown runs of which it is to be seen whether they can be expanded, or are
+        #: finished.
         self.families: list[TaskRunRecord] = []
         # A heap, for a run must go out behind its upstream runs, and those come before it.
         self.outbox: list[tuple[int, int, int]] = []
@@ -74,8 +76,10 @@ class Board:
         opened = record.is_open_in(phase) - record.is_open_in(old)
         ended = (phase == "finished") - (old == "finished")
         read = (phase in READ) - (old in READ)
-        if record.family is not None:
-            self._move_in_family(record.family, ended, (phase == "paused") - (old == "paused"))
+        paused = (phase == "paused") - (old == "paused")
+        for whole in (record.family, record.outer):
+            if whole is not None:
+                self._move_part_of(whole, ended, paused)
         if opened or ended:
             for id in record.downstream:
                 reader = self.records[id]
@@ -85,11 +89,11 @@ class Board:
             for source in read_by(record.plan, self.records):
                 source.unfinished_readers -= read
 
-    def _move_in_family(self, family: TaskRunRecord, ended: int, paused: int) -> None:
-        family.unfinished_children -= ended
-        family.paused_children += paused
-        if family.retry_header or family.unfinished_children == family.paused_children:
-            self.families.append(family)
+    def _move_part_of(self, whole: TaskRunRecord, ended: int, paused: int) -> None:
+        whole.unfinished_children -= ended
+        whole.paused_children += paused
+        if whole.retry_header or whole.unfinished_children == whole.paused_children:
+            self.families.append(whole)
 
     def finish(self, record: TaskRunRecord) -> None:
         """Put a run that is final into its last phase: what it read may be let go."""
@@ -106,8 +110,8 @@ class Board:
         now = record.shown
         if now == before and header is None:
             return
-        # Of a mapped task the children count, once they are there.
-        if record.length is None:
+        # In the place of a mapped run its children count, once they are there.
+        if record.is_counted:
             counts = self.counts[record.plan.name]
             counts[before] -= 1
             counts[now] += 1
@@ -117,9 +121,11 @@ class Board:
         """Return whether a waiting run can be sent."""
         if record.phase != "waiting" or record.unopened_upstream:
             return False
-        # A child's value may have to be made again.
+        # A child's value may have to be made again, or that of an inner run.
         lists = (self.records[record.plan.upstream[place]] for place in record.plan.lists)
         if any(family.unfinished_children for family in lists):
+            return False
+        if self.has_grown and not all_are_there(record, self.records):
             return False
         wide = record.submission > 0 and len(record.plan.upstream) > WIDE
         return not record.unfinished_upstream or not (wide or record.submission >= OFTEN)
@@ -148,9 +154,11 @@ class Board:
         """Have those sent that waited for this run."""
         for reader in self._ready_behind(record):
             self.queue(reader)
-        family = record.family
+        family, whole = record.family, record.stands_for
         if family is not None and not family.unfinished_children and family.phase == "finished":
             self.queue_behind(family)
+        if whole is not None and whole.phase == "finished":
+            self.queue_behind(whole)
 
     def _ready_behind(self, record: TaskRunRecord) -> list[TaskRunRecord]:
         ready = []
@@ -164,24 +172,11 @@ class Board:
                 ready.append(reader)
         return ready
 
-    def readers(self, record: TaskRunRecord) -> Iterator[TaskRunRecord]:
-        """Yield the runs that stand behind one: a child's list is read behind its mapped run."""
-        yield from (self.records[id] for id in record.downstream)
-        family = record.family
-        # Before, nobody can read it; and there may be very many who will.
-        if family is None or family.phase != "finished":
-            return
-        for id in family.downstream:
-            reader = self.records[id]
-            # To be expanded a run reads no value, and for a state alone nobody does.
-            if reader.plan.maps is None and family in read_by(reader.plan, self.records):
-                yield reader
-
     def withdraw_behind(self, record: TaskRunRecord, at: float) -> None:
         """Take back whatever was sent behind a run whose future will not bring what was hoped."""
         stack = [record]
         while stack:
-            for reader in self.readers(stack.pop()):
+            for reader in readers_of(stack.pop(), self.records):
                 if reader.phase in ("queued", "submitted"):
                     self.withdraw(reader, at)
                     stack.append(reader)
@@ -214,6 +209,8 @@ class Board:
         if record.length is not None and not record.unfinished_readers:
             for child in children_of(record, self.records):
                 self.release_if_unneeded(child)
+        for id in record.inner.results if record.inner is not None else ():
+            self.release_if_unneeded(self.records[id])
         if not record.future or record.phase != "finished" or record.is_read:
             return
         assert record.header is not None

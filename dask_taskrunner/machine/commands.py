@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.plans import PlannedRun
 
 #: Of a run that stands behind nothing out of the ordinary.
 NO_NUMBERS: Final[Mapping[int, int]] = {}
@@ -39,6 +40,16 @@ class Submission(NamedTuple):
     expands: bool = False
     #: Position of an upstream run of which an element is taken -> the bytes of all of them.
     sizes: Mapping[int, int] = NO_NUMBERS
+    #: Position of an upstream run -> how the states that stand for it belong together, where they
+    #: are no list.
+    trees: Mapping[int, Any] = NO_NUMBERS
+
+
+class Grow(NamedTuple):
+    """Plan the graph that a task run's body has returned; its future has it."""
+
+    run: PlannedRun
+    submission: int
 
 
 class SubmitMany(NamedTuple):
@@ -98,5 +109,5 @@ class Finish(NamedTuple):
 
 
 Command: TypeAlias = (
-    SubmitMany | Release | Settled | Forget | FetchHeader | CallHook | Note | Finish
+    SubmitMany | Grow | Release | Settled | Forget | FetchHeader | CallHook | Note | Finish
 )

@@ -11,7 +11,8 @@ from dask_taskrunner.machine.board import Board
 from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.machine.records import ACTIVE, READ, TaskRunRecord, read_by
-from dask_taskrunner.machine.submissions import children_of, expanded_by_index, sources_of
+from dask_taskrunner.machine.sources import all_are_there, children_of, sources_of
+from dask_taskrunner.machine.submissions import expanded_by_index
 from dask_taskrunner.states import Cancelled, Failed
 
 #: How many task runs a message names before it only counts.
@@ -39,10 +40,10 @@ def outcome(plan: Plan, records: Mapping[TaskRunId, TaskRunRecord], at: float) -
     others = [
         id
         for id, record in records.items()
-        if record.header and issubclass(record.header.state_class, Failed)
+        if record.header and issubclass(record.header.state_class, Failed) and not record.inner
     ]
     if others:
-        total = sum(record.length is None for record in records.values())
+        total = sum(record.is_counted for record in records.values())
         text += f"; {len(others)} of {total} task runs failed: {_names(others, records)}"
     return flow_header("Success", text, at)
 
@@ -110,7 +111,7 @@ def broken(board: Board) -> list[str]:
         found.append("the count of active runs disagrees with the records")
     shown: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        if record.length is not None:
+        if not record.is_counted:
             continue
         shown[record.plan.name][record.shown] += 1
     # Of a mapped task without children nothing is left to count.
@@ -161,7 +162,8 @@ def _stood_behind(board: Board, record: TaskRunRecord) -> list[TaskRunRecord]:
     if plan.maps is not None:
         apart = expanded_by_index(record, records)
         return [records[id] for place, id in enumerate(plan.upstream) if place not in apart]
-    return [*sources_of(record, records)] if plan.lists else _sources(board, record)
+    # An open plan has neither maps nor growth, and forgets what is upstream.
+    return _sources(board, record) if board.plan.is_open else [*sources_of(record, records)]
 
 
 def _is_awaiting(board: Board, record: TaskRunRecord) -> bool:
@@ -171,7 +173,11 @@ def _is_awaiting(board: Board, record: TaskRunRecord) -> bool:
     if maps is None:
         # A child's value may be made again, after the mapped run has ended.
         lists = (board.records[record.plan.upstream[place]] for place in record.plan.lists)
-        return bool(awaited) or any(family.unfinished_children for family in lists)
+        return (
+            bool(awaited)
+            or any(family.unfinished_children for family in lists)
+            or not (board.plan.is_open or all_are_there(record, board.records))
+        )
     apart = expanded_by_index(record, board.records)
     going_on = [board.records[record.plan.upstream[place]].phase != "finished" for place in apart]
     is_known = not maps.elements and len(apart) == len(maps.by_index)
@@ -182,8 +188,8 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug = record.plan.slug
     if record.phase == "finished" and record.header is None:
         yield f"{slug} is finished without a state"
-    is_there = record.phase in ("submitted", "finished") or record.goes_on
-    if record.future and not is_there:
+    may_hold = record.phase in ("submitted", "growing", "finished") or record.goes_on
+    if record.future and not may_hold:
         yield f"{slug} is {record.phase}, and its future is held"
     if record.phase == "submitted" and not record.future:
         yield f"{slug} is submitted, and its future was released"
@@ -192,8 +198,8 @@ def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:
     if record.phase in ("queued", "submitted"):
         for source in _stood_behind(board, record):
             # Of a mapped run only the trigger is asked, by what the others have come to.
-            is_there = source.is_open_in(source.phase) and not source.is_gone
-            if not is_there if record.plan.maps is None else source.header is None:
+            is_open = source.is_open_in(source.phase) and not source.is_gone
+            if not is_open if record.plan.maps is None else source.header is None:
                 yield f"{slug} stands behind {source.plan.slug}, which is not there"
     if board.has_begun and record.phase == "waiting" and not _is_awaiting(board, record):
         yield f"{slug} waits, and nothing will wake it"
@@ -211,11 +217,14 @@ def _will_move(board: Board, record: TaskRunRecord) -> bool:
 def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:
     slug, phase, unfinished = record.plan.slug, record.phase, record.unfinished_children
     children = [*children_of(record, board.records)]
-    if phase == "expanded" and record.length is None:
+    inside = [board.records[id] for id in record.inner.runs] if record.inner is not None else []
+    if phase == "expanded" and record.is_counted:
         yield f"{slug} is expanded, and nobody knows to how many children"
+    if phase == "growing" and not record.future:
+        yield f"{slug} grows, and the graph was released"
     if phase == "expanded" and not unfinished:
         yield f"{slug} has no unfinished children, and is not finished"
-    if phase == "finished" and any(child.header is None for child in children):
+    if phase == "finished" and any(child.header is None for child in (*children, *inside)):
         yield f"{slug} has finished, and not all its children have"
     if phase == "expanded" and record.header is None:
         is_paused = unfinished == record.paused_children
@@ -223,6 +232,9 @@ def _broken_family(board: Board, record: TaskRunRecord) -> Iterator[str]:
             yield f"{slug} is paused, and does not show it, or the other way round"
     if any(child.family is not record for child in children):
         yield f"{slug} has a child that does not know whose it is"
+    if any(one.outer is not record for one in inside):
+        yield f"{slug} has an inner run that does not know whose it is"
+    children += inside
     counts = (
         sum(child.phase != "finished" for child in children),
         sum(child.phase == "paused" for child in children),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import NOTHING_MORE, Header, TaskRunId
-from dask_taskrunner.machine.plans import PlannedRun
+from dask_taskrunner.machine.plans import InnerPlan, PlannedRun
 
 #: How a future ended that brought no state. ``killed``: its workers died under this very key.
 #: ``upstream``: the error is another task's. ``lost``: Dask forgot what it needed. ``cancelled``:
@@ -129,6 +129,32 @@ class RunsAdded(NamedTuple):
     runs: tuple[PlannedRun, ...]
 
 
+class Grew(NamedTuple):
+    """The graph that a task run's body returned was planned."""
+
+    at: float
+    id: TaskRunId
+    #: Which send returned it.
+    submission: int
+    #: In topological order, behind all that were there.
+    runs: tuple[PlannedRun, ...]
+    inner: InnerPlan
+    #: What others have to take in with them; of no meaning here.
+    origin: Any = None
+
+
+class GrowthFailed(NamedTuple):
+    """The graph that a task run's body returned cannot be run."""
+
+    at: float
+    id: TaskRunId
+    submission: int
+    #: Why, as ``TypeName: text``.
+    text: str
+    #: What a header says of the exception.
+    more: Mapping[str, Any] = NOTHING_MORE
+
+
 class NoMoreRuns(NamedTuple):
     """An open plan is complete: it ends when all its runs have."""
 
@@ -191,6 +217,8 @@ class HistoryRead(NamedTuple):
 Event: TypeAlias = (
     RunStarted
     | RunsAdded
+    | Grew
+    | GrowthFailed
     | NoMoreRuns
     | ForeignEnded
     | ResultsWanted

@@ -13,9 +13,11 @@ from typing import Any, Final
 from dask_taskrunner.headers import Header, TaskRunId, child_slug
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.growth import Growth
+from dask_taskrunner.machine.inner_runs import InnerRuns
 from dask_taskrunner.machine.plans import MapPlan, PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord
-from dask_taskrunner.machine.submissions import children_of, expanded_by_index
+from dask_taskrunner.machine.sources import children_of
+from dask_taskrunner.machine.submissions import expanded_by_index
 from dask_taskrunner.states import STATE_CLASSES, Failed
 
 #: What a message names first.
@@ -33,19 +35,22 @@ _ORDER: Final = (
 class Families:
     """The rules about mapped runs, over one flow run's desk."""
 
-    def __init__(self, desk: Desk, growth: Growth) -> None:
+    def __init__(self, desk: Desk, growth: Growth, inner_runs: InnerRuns) -> None:
         self._desk = desk
         self._board = desk.board
         self._growth = growth
+        self._inner_runs = inner_runs
 
     def look(self) -> None:
-        """Go on with every mapped run about which something has changed."""
+        """Go on with every mapped or grown run about which something has changed."""
         board = self._board
         while board.families:
             # In the order of the plan, and so are their children.
             families, board.families = board.families, []
             for record in families:
-                if record.phase == "waiting":
+                if record.inner is not None:
+                    self._inner_runs.look(record)
+                elif record.phase == "waiting":
                     self._begin(record)
                 elif record.phase == "expanded":
                     self._take_stock(record)

@@ -19,7 +19,7 @@ from dask_taskrunner.machine.events import (
     ResultsWanted,
     RunsAdded,
 )
-from dask_taskrunner.machine.plans import PlannedRun
+from dask_taskrunner.machine.plans import InnerPlan, PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord, read_by
 
 
@@ -56,6 +56,17 @@ class Growth:
     def add_children(self, family: TaskRunRecord, runs: Iterable[PlannedRun]) -> None:
         """Take in the children of a mapped run, and begin them."""
         self._begin([self._add(run, family) for run in runs])
+
+    def add_inner(self, outer: TaskRunRecord, inner: InnerPlan, runs: Iterable[PlannedRun]) -> None:
+        """Take in the runs to which one has grown, and begin them."""
+        added = [self._add(run) for run in runs]
+        for record in added:
+            record.outer = outer
+        outer.unfinished_children = len(added)
+        self._board.has_grown = True
+        for id in inner.results:
+            self._board.records[id].stands_for = outer
+        self._begin(added)
 
     def _add(self, run: PlannedRun, family: TaskRunRecord | None = None) -> TaskRunRecord:
         board = self._board

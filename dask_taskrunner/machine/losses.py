@@ -16,7 +16,7 @@ from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import Loss, TaskRunLost, ValueLost, WorkerRemoved
 from dask_taskrunner.machine.loops import start_over
 from dask_taskrunner.machine.records import TaskRunRecord
-from dask_taskrunner.machine.submissions import sources_of
+from dask_taskrunner.machine.sources import sources_of
 
 #: How often a run is sent again, uncounted, after the death of a worker on which it is not known
 #: to have been running.

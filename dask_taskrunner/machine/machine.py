@@ -36,6 +36,8 @@ from dask_taskrunner.machine.events import (
     ClusterLost,
     Event,
     ForeignEnded,
+    Grew,
+    GrowthFailed,
     HistoryRead,
     NoMoreRuns,
     Rejected,
@@ -54,6 +56,7 @@ from dask_taskrunner.machine.events import (
 from dask_taskrunner.machine.families import Families
 from dask_taskrunner.machine.growth import Growth
 from dask_taskrunner.machine.history import HistoryEntry
+from dask_taskrunner.machine.inner_runs import InnerRuns
 from dask_taskrunner.machine.loops import Loops
 from dask_taskrunner.machine.losses import Losses
 from dask_taskrunner.machine.pauses import Pauses
@@ -77,7 +80,8 @@ class Machine:
         self._board = self._desk.board
         self._losses = Losses(self._desk)
         self._growth = Growth(self._desk)
-        self._families = Families(self._desk, self._growth)
+        self._inner_runs = InnerRuns(self._desk, self._growth)
+        self._families = Families(self._desk, self._growth, self._inner_runs)
         self._pauses = Pauses(self._desk)
         self._loops = Loops(self._desk)
         self._stops = Stops(self._desk, self._families)
@@ -93,6 +97,8 @@ class Machine:
             ClusterLost: self._stops.cluster_lost,
             RunsCancelled: self._stops.runs_cancelled,
             RunsAdded: self._growth.runs_added,
+            Grew: self._inner_runs.grew,
+            GrowthFailed: self._inner_runs.growth_failed,
             NoMoreRuns: self._growth.no_more_runs,
             ForeignEnded: self._growth.foreign_ended,
             ResultsWanted: self._growth.results_wanted,
@@ -221,7 +227,7 @@ class Machine:
             return
         current = record.is_awaiting(event.submission)
         if header is None:
-            if current:
+            if current and record.phase == "submitted":
                 self._desk.commands.append(FetchHeader(event.id, event.submission))
             return
         if record.has_heard(header.execution):
@@ -246,6 +252,8 @@ class Machine:
             self._losses.made_again(record, header)
         elif "expands" in header.more:
             self._families.expand(record)
+        elif "grew" in header.more:
+            self._inner_runs.grow(record, header)
         elif header.state == "Retrying":
             self._delay(record, header)
         elif header.state == "Paused":

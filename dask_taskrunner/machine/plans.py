@@ -45,6 +45,27 @@ class MapPlan(NamedTuple):
     child_bytes: Sequence[int] = ()
 
 
+class InnerPlan(NamedTuple):
+    """What a task run is made of whose body has returned a graph.
+
+    Attributes
+    ----------
+    runs : tuple of TaskRunId
+        Its inner runs: not those that one of them is made of.
+    reference : tuple of TaskRunId
+        Those whose states decide its state.
+    results : tuple of TaskRunId
+        Those whose results are its result.
+    names : tuple of str or None
+        Under which names they are in a dict; None for one alone.
+    """
+
+    runs: tuple[TaskRunId, ...]
+    reference: tuple[TaskRunId, ...]
+    results: tuple[TaskRunId, ...]
+    names: tuple[str, ...] | None = None
+
+
 class PlannedRun(NamedTuple):
     """A task run as the flow's plan has it.
 

@@ -9,21 +9,24 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
-from dask_taskrunner.machine.plans import Plan, PlannedRun
+from dask_taskrunner.machine.plans import InnerPlan, Plan, PlannedRun
 
 #: Where a task run stands with respect to the cluster. ``waiting``: not sent, an upstream run
 #: is not there yet; ``queued``: goes out with one of the next slices; ``submitted``: sent and
 #: not heard of; ``delayed``: a retry is due at a known time; ``paused``; ``foreign``: it belongs to
-#: another run, which goes on; ``expanded``: a mapped one, whose children go on; ``finished``.
+#: another run, which goes on; ``growing``: its body has returned a graph that is being planned;
+#: ``expanded``: a mapped one whose children go on, or one that has grown, whose inner runs do;
+#: ``finished``.
 Phase: TypeAlias = Literal[
-    "waiting", "queued", "submitted", "delayed", "paused", "foreign", "expanded", "finished"
-]
+    "waiting", "queued", "submitted", "delayed", "paused", "foreign", "growing", "expanded",
+    "finished",
+]  # fmt: skip
 
 #: Phases that a downstream run may stand behind.
 OPEN: frozenset[Phase] = frozenset({"queued", "submitted", "finished"})
 #: Phases in which something is under way.
-ACTIVE: frozenset[Phase] = frozenset({"queued", "submitted", "delayed", "foreign"})
-#: Phases in which a run reads no more of what is upstream: an expanded one's children do.
+ACTIVE: frozenset[Phase] = frozenset({"queued", "submitted", "delayed", "foreign", "growing"})
+#: Phases in which a run reads no more of what is upstream: an expanded one's children do, if any.
 READ: frozenset[Phase] = frozenset({"expanded", "finished"})
 
 
@@ -69,7 +72,89 @@ class Running(NamedTuple):
     started: float
 
 
-class TaskRunRecord:
+class Shared:
+    """How long the result of a run is needed: also of one that is a part of another's."""
+
+    __slots__ = (
+        "failed_readers",
+        "family",
+        "holders",
+        "inner",
+        "length",
+        "outer",
+        "paused_children",
+        "plan",
+        "stands_for",
+        "unfinished_children",
+        "unfinished_readers",
+    )
+
+    def __init__(self, plan: PlannedRun, holders: int) -> None:
+        self.plan = plan
+        #: How many ask for the result to be kept, besides its readers.
+        self.holders = holders
+        #: Direct downstream runs that read it and are in no READ phase, and those that failed or
+        #: were cancelled: a resume needs their inputs.
+        self.unfinished_readers = self.failed_readers = 0
+        #: The mapped run whose child this is, and how many children a mapped run has, once known.
+        self.family: TaskRunRecord | None = None
+        self.length: int | None = None
+        #: What it is made of, once it has grown; the run that has grown to this one; and the one
+        #: whose result this one's is.
+        self.inner: InnerPlan | None = None
+        self.outer: TaskRunRecord | None = None
+        self.stands_for: TaskRunRecord | None = None
+        #: Of its children or its inner runs.
+        self.unfinished_children = self.paused_children = 0
+
+    @property
+    def id(self) -> TaskRunId:
+        """Which task run this is about."""
+        return self.plan.id
+
+    @property
+    def is_counted(self) -> bool:
+        """False where others are counted in its place: children, or inner runs."""
+        return self.length is None and self.inner is None
+
+    @property
+    def has_readers(self) -> bool:
+        """True while a run that reads this one, or what it is a part of, has not finished."""
+        family, whole = self.family, self.stands_for
+        return (
+            self.unfinished_readers > 0
+            or (family is not None and family.has_readers)
+            or (whole is not None and whole.has_readers)
+        )
+
+    @property
+    def is_read(self) -> bool:
+        """True while somebody reads its value; a mapped run has none, but its children have."""
+        return self.plan.maps is None and self.has_readers
+
+    @property
+    def is_held(self) -> bool:
+        """True where somebody asked for the result to be kept."""
+        family, whole = self.family, self.stands_for
+        return (
+            self.holders > 0
+            or (family is not None and family.is_held)
+            or (whole is not None and whole.is_held)
+        )
+
+    @property
+    def is_kept(self) -> bool:
+        """True where the result is held although nobody reads it now: a resume needs it, too."""
+        family, whole = self.family, self.stands_for
+        return (
+            self.failed_readers > 0
+            or self.holders > 0
+            or (family is not None and family.is_kept)
+            or (whole is not None and whole.is_kept)
+        )
+
+
+class TaskRunRecord(Shared):
     """What the client knows of one task run."""
 
     __slots__ = (
@@ -77,40 +162,30 @@ class TaskRunRecord:
         "crashes",
         "deaths",
         "downstream",
-        "failed_readers",
-        "family",
         "future",
         "header",
-        "holders",
         "innocent",
         "is_approved",
         "last_execution",
         "left_running",
-        "length",
         "loop_count",
         "loop_from",
-        "paused_children",
         "phase",
-        "plan",
         "queued_at",
         "retry_header",
         "run_number",
         "running",
         "submission",
-        "unfinished_children",
-        "unfinished_readers",
         "unfinished_upstream",
         "unopened_upstream",
         "values",
     )
 
     def __init__(self, plan: PlannedRun, holders: int = 0) -> None:
-        self.plan = plan
+        super().__init__(plan, holders)
         #: A tuple where it was known from the beginning, which is smaller.
         self.downstream: Collection[TaskRunId] = ()
         self.phase: Phase = "waiting"
-        #: How many ask for the result to be kept, besides its readers.
-        self.holders = holders
         #: The number of the newest send; news of older ones changes no state.
         self.submission, self.run_number = 0, 1
         #: Which iteration of a loop comes next, and the submission that has the last one's result.
@@ -137,18 +212,6 @@ class TaskRunRecord:
         self.last_execution = 0
         #: Upstream runs in no open phase, and those in another phase than finished.
         self.unopened_upstream = self.unfinished_upstream = len(plan.upstream)
-        #: Direct downstream runs that read it and are in no READ phase, and those that failed or
-        #: were cancelled: a resume needs their inputs.
-        self.unfinished_readers = self.failed_readers = 0
-        #: The mapped run whose child this is, and how many children a mapped run has, once known.
-        self.family: TaskRunRecord | None = None
-        self.length: int | None = None
-        self.unfinished_children = self.paused_children = 0
-
-    @property
-    def id(self) -> TaskRunId:
-        """Which task run this is about."""
-        return self.plan.id
 
     def add_reader(self, id: TaskRunId) -> None:
         """Take in a downstream run that came later."""
@@ -171,6 +234,8 @@ class TaskRunRecord:
         return (
             self.header is not None
             and self.phase == "finished"
+            # What a grown one comes to, others have.
+            and self.inner is None
             and not self.future
             and self.by_value is None
             and not self.header.stands_alone
@@ -182,29 +247,6 @@ class TaskRunRecord:
         Behind a mapped run only when it has ended: what is sent of it has no result.
         """
         return phase in OPEN if self.plan.maps is None else phase == "finished"
-
-    @property
-    def is_read(self) -> bool:
-        """True while a run that reads this one has not finished."""
-        if self.plan.maps is not None:
-            # Its state is told by value, and what is read are its children.
-            return False
-        family = self.family
-        return self.unfinished_readers > 0 or (family is not None and family.unfinished_readers > 0)
-
-    @property
-    def is_held(self) -> bool:
-        """True where somebody asked for the result to be kept."""
-        return self.holders > 0 or (self.family is not None and self.family.holders > 0)
-
-    @property
-    def is_kept(self) -> bool:
-        """True where the result is held although nobody reads it now: a resume needs it, too."""
-        family = self.family
-        is_read_again = self.failed_readers > 0 or (
-            family is not None and family.failed_readers > 0
-        )
-        return is_read_again or self.is_held
 
     @property
     def is_paused(self) -> bool:
@@ -236,7 +278,7 @@ class TaskRunRecord:
 
     def is_awaiting(self, submission: int) -> bool:
         """Return whether news of a submission is what is waited for."""
-        return self.phase == "submitted" and submission == self.submission
+        return self.phase in ("submitted", "growing") and submission == self.submission
 
     def has_heard(self, execution: int) -> bool:
         """Return whether an execution's end is known: the same news twice is news once."""
@@ -274,7 +316,7 @@ class TaskRunRecord:
             return self.header.state
         if self.running is not None:
             return "Running"
-        if self.phase == "expanded" and self.retry_header is None:
+        if self.phase == "growing" or (self.phase == "expanded" and self.retry_header is None):
             return "Running"
         if self.retry_header is not None and self.retry_header.state == "Looped":
             return "Looped"

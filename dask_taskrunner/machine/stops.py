@@ -9,7 +9,7 @@ from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import CancelAsked, ClusterLost, RunsCancelled
 from dask_taskrunner.machine.families import Families
 from dask_taskrunner.machine.records import TaskRunRecord
-from dask_taskrunner.machine.submissions import children_of
+from dask_taskrunner.machine.sources import children_of
 
 
 class Stops:

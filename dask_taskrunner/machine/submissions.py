@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
 from dask_taskrunner.headers import Header, TaskRunId, standing_alone
 from dask_taskrunner.machine.commands import NO_NUMBERS, Submission
 from dask_taskrunner.machine.records import TaskRunRecord
-
-Records: TypeAlias = Mapping[TaskRunId, TaskRunRecord]
-
-
-def children_of(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecord]:
-    """Yield the children of a mapped run, in their order."""
-    for map_index in range(record.length or 0):
-        yield records[record.id[0], map_index]
-
-
-def sources_of(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecord]:
-    """Yield the runs whose values a run is passed."""
-    for position, id in enumerate(record.plan.upstream):
-        source = records[id]
-        if source.length is not None and position in record.plan.lists:
-            yield from children_of(source, records)
-        else:
-            yield source
+from dask_taskrunner.machine.sources import Records, Tree, elements_of, tree_of, tree_of_element
 
 
 def submission_of(record: TaskRunRecord, records: Records) -> Submission:
@@ -33,6 +15,8 @@ def submission_of(record: TaskRunRecord, records: Records) -> Submission:
     plan = record.plan
     ids: tuple[TaskRunId, ...] = plan.upstream
     widths: Mapping[int, int] = NO_NUMBERS
+    trees: Mapping[int, Tree] = NO_NUMBERS
+    picked: set[int] = set()
     if plan.maps is not None:
         # Only its trigger is asked: no value is opened, and none need travel for it. What it
         # is mapped over child by child, each child asks about by itself.
@@ -40,8 +24,8 @@ def submission_of(record: TaskRunRecord, records: Records) -> Submission:
         widths = dict.fromkeys(apart, 0)
         ids = tuple(id for position, id in enumerate(ids) if position not in apart)
         states: tuple[int | Header, ...] = tuple(_told(id, records) for id in ids)
-    elif plan.lists:
-        widths, ids = _spread(record, records)
+    elif plan.lists or any(records[id].inner is not None for id in ids):
+        widths, ids, trees, picked = _spread(record, records)
         states = tuple(_handed_over(id, records) for id in ids)
     else:
         states = tuple(_handed_over(id, records) for id in ids)
@@ -53,12 +37,13 @@ def submission_of(record: TaskRunRecord, records: Records) -> Submission:
         ids,
         states,
         widths,
-        NO_NUMBERS if record.family is None else _promised(record, records),
+        _promised(record, records, picked),
         record.loop_from,
         record.loop_count,
         record.is_approved,
         plan.maps is not None,
-        NO_NUMBERS if record.family is None else _sizes(record, records),
+        _sizes(record, records, picked),
+        trees,
     )
 
 
@@ -93,42 +78,50 @@ def _handed_over(id: TaskRunId, records: Records) -> int | Header:
 
 def _spread(
     record: TaskRunRecord, records: Records
-) -> tuple[dict[int, int], tuple[TaskRunId, ...]]:
-    """Return the children in the place of mapped runs of which a list is passed."""
+) -> tuple[dict[int, int], tuple[TaskRunId, ...], dict[int, Tree], set[int]]:
+    """Return what a run stands behind: children, or inner runs, in the place of others.
+
+    Per position in the plan, how many there are and how they belong together, where that is not one
+    or a list; and at which positions there is an element already, and not a list.
+    """
     widths: dict[int, int] = {}
     ids: list[TaskRunId] = []
+    trees: dict[int, Tree] = {}
+    picked: set[int] = set()
+    elements = elements_of(record)
     for position, id in enumerate(record.plan.upstream):
-        length = records[id].length
-        if length is None or position not in record.plan.lists:
-            ids.append(id)
+        found: list[TaskRunId] = []
+        if position in elements:
+            tree, is_element = tree_of_element(records[id], record.id[1], records, found)
+            picked |= {position} if is_element else set()
         else:
-            widths[position] = length
-            ids += [(id[0], map_index) for map_index in range(length)]
-    return widths, tuple(ids)
+            is_list = position in record.plan.lists
+            tree = tree_of(records[id], records, found, is_list=is_list)
+        ids += found
+        if tree is None:
+            continue
+        widths[position] = len(found)
+        if not isinstance(tree, list) or any(part is not None for part in tree):
+            trees[position] = tree
+    return widths, tuple(ids), trees, picked
 
 
-def _promised(record: TaskRunRecord, records: Records) -> Mapping[int, int]:
-    """Return the lengths of what a child takes its elements of."""
-    assert record.family is not None
-    maps = record.family.plan.maps
-    assert maps is not None
+def _promised(record: TaskRunRecord, records: Records, picked: set[int]) -> Mapping[int, int]:
+    """Return the lengths of what a child takes its elements of; -1 for what is one already."""
     promised = {}
-    for position in maps.elements:
+    for position in elements_of(record):
         # As it was when there came to be so many children; it may be another now.
         header = records[record.plan.upstream[position]].header
         assert header is not None
-        promised[position] = header.more["length"]
+        promised[position] = -1 if position in picked else header.more["length"]
     return promised or NO_NUMBERS
 
 
-def _sizes(record: TaskRunRecord, records: Records) -> Mapping[int, int]:
+def _sizes(record: TaskRunRecord, records: Records, picked: set[int]) -> Mapping[int, int]:
     """Return the bytes of what a child takes its elements of."""
-    assert record.family is not None
-    maps = record.family.plan.maps
-    assert maps is not None
     sizes = {}
-    for position in maps.elements:
+    for position in elements_of(record):
         header = records[record.plan.upstream[position]].header
         assert header is not None
-        sizes[position] = header.nbytes
+        sizes[position] = 0 if position in picked else header.nbytes
     return sizes or NO_NUMBERS

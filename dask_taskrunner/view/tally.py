@@ -135,6 +135,10 @@ class Tally:
         children = None if entry.header is None else entry.header.more.get("children")
         if children is not None:
             self._expanded.add(id)
+            # What a run has grown to is counted in its place.
+            assert entry.header is not None
+            joined = entry.header.more.get("inner", ())
+            self._names = {**self._names, **{(n, -1): group.name for n in joined}}
             group.total += children - 1
             group.counts["Pending"] += children
             return

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from dask_taskrunner.exceptions import ArgumentError, MissingResult
 from dask_taskrunner.graph.arguments import replace
 from dask_taskrunner.graph.mapping import element_of
-from dask_taskrunner.headers import state_name
-from dask_taskrunner.states import Mapped, State
-from dask_taskrunner.triggers import root_cause
+from dask_taskrunner.states import State
 from dask_taskrunner.worker.envelope import Received, open_parts
+from dask_taskrunner.worker.gathering import Upstream, leaves_of, named_state, value_of
 from dask_taskrunner.worker.placeholders import (
     ConstantPlaceholder,
     ElementPlaceholder,
@@ -22,9 +20,6 @@ from dask_taskrunner.worker.placeholders import (
     Placeholder,
 )
 from dask_taskrunner.worker.wire import Call
-
-#: What an upstream run of the plan came to: its state, or those of its children.
-Upstream: TypeAlias = Received | list[Received]
 
 _PLACEHOLDERS = (
     Placeholder,
@@ -55,10 +50,7 @@ class Arguments(NamedTuple):
     def received(self) -> Iterator[Received]:
         """Yield the state of every run upstream."""
         for source in self.upstream:
-            if isinstance(source, list):
-                yield from source
-            else:
-                yield source
+            yield from leaves_of(source)
 
     def open(self) -> None:
         """Open the values upstream.
@@ -73,13 +65,8 @@ class Arguments(NamedTuple):
 
     def states(self) -> dict[str, State]:
         """Return the states upstream, for the trigger: a mapped run's is one that counts."""
-        states: dict[str, State] = {}
-        for source in self.upstream:
-            if not isinstance(source, list):
-                states[source.slug] = source.state
-            elif source:
-                states[_parent_slug(source)] = _summed(source)
-        return states
+        named = (named_state(source) for source in self.upstream)
+        return dict(pair for pair in named if pair is not None)
 
     def inputs(self) -> dict[str, Any]:
         """Return the arguments by parameter name.
@@ -125,20 +112,22 @@ class Arguments(NamedTuple):
         if isinstance(placeholder, ConstantPlaceholder):
             return open_parts(self.constants[position])
         source = self.upstream[position]
-        if isinstance(source, list):
-            return self._results_of(source)
+        if not isinstance(source, Received):
+            return self._value_of_several(source)
         if isinstance(placeholder, ElementPlaceholder):
-            return self._element_of(source, self.call.map_index, self.call.promised[position])
+            promised = self.call.promised[position]
+            # Of what a run has grown to, it may be the element already.
+            if promised >= 0:
+                return self._element_of(source, self.call.map_index, promised)
         if isinstance(placeholder, ItemPlaceholder):
             return self._element_of(source, placeholder.index, placeholder.length)
         return self._result_of(source)
 
-    def _results_of(self, children: list[Received]) -> Any:
-        if self.wants_ends and children:
-            state = _summed(children)
-            if state.is_skipped() or not state.is_successful():
-                return MissingResult(_parent_slug(children), state)
-        return [self._result_of(child) for child in children]
+    def _value_of_several(self, source: Upstream) -> Any:
+        named = named_state(source) if self.wants_ends else None
+        if named is not None and (named[1].is_skipped() or not named[1].is_successful()):
+            return MissingResult(*named)
+        return value_of(source, self._result_of)
 
     def _result_of(self, source: Received) -> Any:
         # A header without a kind has no result; None has one: NoneType.
@@ -160,13 +149,3 @@ class Arguments(NamedTuple):
                 f"and was made again with {length}"
             )
         return element_of(values, index - more.get("offset", 0))
-
-
-def _parent_slug(children: list[Received]) -> str:
-    return children[0].slug.rpartition("[")[0]
-
-
-def _summed(children: list[Received]) -> Mapped:
-    counts = Counter(state_name(child.state) for child in children)
-    cause = root_cause({child.slug: child.state for child in children})
-    return Mapped(counts=dict(counts), root_cause=cause)

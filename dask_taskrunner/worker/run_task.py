@@ -11,7 +11,6 @@ import pickle
 import random
 import time
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 from distributed import Worker, get_worker
@@ -21,7 +20,6 @@ from dask_taskrunner.graph.mapping import elements_if_any, measure
 from dask_taskrunner.headers import (
     NOTHING_MORE,
     Header,
-    child_slug,
     describe,
     small_result,
     state_name,
@@ -40,8 +38,10 @@ from dask_taskrunner.states import (
 )
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.tracebacks import user_traceback
-from dask_taskrunner.worker.arguments import Arguments, LengthChanged, Upstream
+from dask_taskrunner.worker.arguments import Arguments, LengthChanged
 from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
+from dask_taskrunner.worker.expanding import pickled
+from dask_taskrunner.worker.gathering import Upstream, gathered, name_all
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
@@ -160,15 +160,12 @@ class _Execution:
             for position in range(len(by_value) + len(upstream))
         ]
         widths = self.call.widths
-        gathered: list[Upstream] = _gathered(received, widths) if widths else [*received]
+        found: list[Upstream] = [*received]
+        if widths:
+            found = gathered(received, widths, self.call.trees)
         for position, slug in self.call.known_as.items():
-            source = gathered[position]
-            if isinstance(source, list):
-                for map_index, child in enumerate(source):
-                    child.slug = child_slug(slug, map_index)
-            else:
-                source.slug = slug
-        return gathered
+            name_all(found[position], slug)
+        return found
 
     def _run_pipeline(self, arguments: Arguments, cached: Any, ready: bool) -> State:
         call = self.call
@@ -248,7 +245,7 @@ class _Execution:
             body = _as_sequence(body)
         if task.task_run_name is not None:
             body = self._remembering_name(body)
-        task.call = lambda inputs: self._timed(body, inputs)
+        task.call = lambda inputs: self._timed(lambda given: pickled(body(given), task), inputs)
         return task
 
     def _remembering_name(self, body: Any) -> Any:
@@ -318,6 +315,10 @@ class _Execution:
             more = {**more, **measure(state.result)}
         if call.expands and isinstance(state, Running):
             more = {**more, "expands": True}
+        elif isinstance(state, Running):
+            # The body has returned a graph, which the client fetches.
+            kind, nbytes = "graph", len(state.result)
+            more = {**more, "grew": True, "outcome": "success"}
         if waits_for is not None:
             more = {**more, "waits_for": list(waits_for.id)}
         return Header(
@@ -343,17 +344,6 @@ class _Expansion(TaskRunner):
     ) -> State | None:
         """Return None: nothing is run."""
         return None
-
-
-def _gathered(received: list[Received], widths: Mapping[int, int]) -> list[Upstream]:
-    """Return the states by position in the plan: those of a mapped run's children together."""
-    gathered: list[Upstream] = []
-    states = iter(received)
-    while len(gathered) < max(widths) + 1:
-        width = widths.get(len(gathered))
-        found: Upstream = next(states) if width is None else [*islice(states, width)]
-        gathered.append(found)
-    return [*gathered, *states]
 
 
 def _as_sequence(body: Any) -> Any:

@@ -71,6 +71,9 @@ class Call(NamedTuple):
     expands: bool = False
     #: True where the result is to be something of which others take elements.
     is_mapped_over: bool = False
+    #: Position of an upstream run in the plan -> its slug, and how the states that stand for it
+    #: belong together, where they are no list: a dict or a list of such, None for each state.
+    trees: Mapping[int, tuple[str, Any]] = {}
 
 
 class FlowDefinition(NamedTuple):

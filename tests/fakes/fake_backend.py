@@ -382,8 +382,10 @@ class FakeChannel:
 
     def _start_ready(self) -> None:
         for task in self._tasks.values():
+            # A header comes before its future is finished: the iteration before may be on its way.
+            before = [self._loops[id] for id in (task.run.id,) if id in self._loops]
             if task.life == "waiting" and all(
-                source.life == "finished" for source in self._upstream(task.run)
+                source.life == "finished" for source in (*self._upstream(task.run), *before)
             ):
                 task.life = "running"
                 self._backend.pool.submit(self._execute, task)
@@ -446,12 +448,15 @@ class FakeChannel:
 
     def _forget(self) -> None:
         """Forget what nobody holds and nothing stands behind."""
+        held = [task for key, task in self._tasks.items() if self._held.get(key[0]) == key[1]]
         needed: set[int] = set()
-        for key, task in sorted(self._tasks.items(), key=lambda item: item[0], reverse=True):
-            if self._held.get(key[0]) == key[1] or id(task) in needed:
-                needed.update(id(source) for source in self._upstream(task.run))
-            else:
-                del self._tasks[key]
+        # What a run has grown to comes behind those that read it.
+        while held:
+            task = held.pop()
+            if id(task) not in needed:
+                needed.add(id(task))
+                held += self._upstream(task.run)
+        self._tasks = {key: task for key, task in self._tasks.items() if id(task) in needed}
 
     # -- news -----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
@@ -25,6 +25,8 @@ from dask_taskrunner.machine.events import (
     ClusterLost,
     Event,
     ForeignEnded,
+    Grew,
+    GrowthFailed,
     HistoryRead,
     Loss,
     NoMoreRuns,
@@ -42,7 +44,7 @@ from dask_taskrunner.machine.events import (
     WorkerRemoved,
 )
 from dask_taskrunner.machine.machine import Machine
-from dask_taskrunner.machine.plans import Plan
+from dask_taskrunner.machine.plans import InnerPlan, Plan, PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord
 from fakes.model_states import header_of
 from fakes.random_flows import make_plan, make_runs
@@ -197,6 +199,44 @@ class Story:
 
     def adds(self, upstream: dict[int, tuple[int, ...]], **options: Any) -> list[Command]:
         return self.tell(RunsAdded(self.now, make_runs(upstream, **options)))
+
+    def returns_graph(self, n: int, **how: Any) -> list[Command]:
+        """End a body with a graph, which is to be planned."""
+        return self.ends(n, "Running", grew=True, outcome="success", **how)
+
+    def grows(
+        self,
+        n: int,
+        upstream: Mapping[int, tuple[int, ...]],
+        results: Sequence[int],
+        *,
+        names: tuple[str, ...] | None = None,
+        reference: Sequence[int] | None = None,
+        submission: int | None = None,
+        map_index: int = -1,
+        runs: tuple[PlannedRun, ...] | None = None,
+    ) -> list[Command]:
+        """Have the graph of a run join, of which some runs have the result."""
+        inner = InnerPlan(
+            tuple((one, -1) for one in upstream),
+            tuple((one, -1) for one in (results if reference is None else reference)),
+            tuple((one, -1) for one in results),
+            names,
+        )
+        record = self.machine.records[n, map_index]
+        return self.tell(
+            Grew(
+                self.now,
+                record.id,
+                submission or record.submission,
+                make_runs(upstream) if runs is None else runs,
+                inner,
+            )
+        )
+
+    def cannot_grow(self, n: int, text: str = "ValueError: why", **more: object) -> list[Command]:
+        submission = self.record(n).submission
+        return self.tell(GrowthFailed(self.now, (n, -1), submission, text, more))
 
     def is_complete(self) -> list[Command]:
         return self.tell(NoMoreRuns(self.now))

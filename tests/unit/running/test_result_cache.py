@@ -287,7 +287,7 @@ def test_a_plan_without_cache_for_is_left_alone(run, cache, backend):
     plan = plan_flow(
         flow, {}, task_defaults={}, keep="all", return_tasks=None, packer=Packer()
     )  # fmt: skip
-    assert cache.prepare(plan, backend, offers=True) == (plan, backend)
+    assert cache.of_run(backend, offers=True).begin(plan) == (plan, {})
 
 
 def test_each_child_of_a_mapped_task_takes_its_own(run):
