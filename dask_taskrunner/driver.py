@@ -209,7 +209,8 @@ class Driver(HasEnds):
             if wake_at is not None and wake_at <= now:
                 self._handle(TimerFired(now))
             if now >= next_sweep and self.machine.final is None:
-                self._sweep()
+                for found in self.channel.sweep(self._awaits):
+                    self._handle(found)
                 next_sweep = time.monotonic() + SWEEP_EVERY
             self._performer.release()
             self._tell()
@@ -236,10 +237,6 @@ class Driver(HasEnds):
         if self.machine.active > _FEW and self.machine.final is None and not is_due:
             self._hurry.wait(_GATHER)
             self._hurry.clear()
-
-    def _sweep(self) -> None:
-        for event in self.channel.sweep(self._awaits):
-            self._handle(event)
 
     def _awaits(self, id: TaskRunId) -> bool:
         # A result of another run is held before the machine has heard that it was added.
