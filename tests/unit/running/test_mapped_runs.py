@@ -15,6 +15,7 @@ from dask_taskrunner import (
     Parameter,
     UnknownTask,
     UnpicklableArgument,
+    case,
     context,
     signals,
     states,
@@ -405,3 +406,17 @@ def test_only_the_children_are_counted_once_they_are_there(finish):
     entries = [e for e in run.history if e.slug == "inc"]
     assert [(e.old, e.new) for e in entries] == [("Pending", "Running"), ("Running", "Mapped")]
     assert "Mapped" not in run.counts
+
+
+@pytest.mark.parametrize("over", ["constant", "children"])
+@pytest.mark.parametrize(
+    ("condition", "ends"),
+    [("untaken", "Skipped"), ("failed", "TriggerFailed"), ("taken", "Success")],
+)
+def test_an_empty_map_in_a_branch_obeys_it(finish, over, condition, ends):
+    value = 2 if condition == "untaken" else 1
+    with Flow("branch") as flow:
+        none = inc.map(give([]))
+        with case(fail() if condition == "failed" else give(1), value):
+            saved = give(inc.map([] if over == "constant" else none))
+    assert type(finish(flow)[saved].state).__name__ == ends
