@@ -114,7 +114,7 @@ class Families:
             if "length" not in header.more:
                 why = header.more.get("no_length", "").replace("{argument}", argument)
                 text = f"{record.plan.name} cannot be mapped over {argument}, the result of {slug}"
-                return f"map: {text}, a {header.kind}. {why}", 0
+                return f"map: {text}, of type {header.kind}. {why}", 0
             lengths.append((slug, header.more["length"]))
         if len({length for _, length in lengths}) > 1 and not maps.zip_shortest:
             told = ", ".join(f"{slug} has {length}" for slug, length in lengths)
