@@ -477,7 +477,7 @@ def test_a_result_without_a_length_is_not_mapped_over():
     story.ends(5, big=True, no_length="Write {argument}=unmapped(...).")
     story.wakes()
     story.ends(1, "Running", body=False, expands=True)
-    assert told(story, 1)[1].endswith("a DataFrame. Write x=unmapped(...).")
+    assert told(story, 1)[1].endswith("of type DataFrame. Write x=unmapped(...).")
 
 
 def test_a_child_may_grow_and_its_list_has_what_it_grew_to():
