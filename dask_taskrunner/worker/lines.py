@@ -34,8 +34,8 @@ _LIVE_BYTES_PER_SECOND: Final = 32_000
 _RESERVED_BYTES: Final = 8_000
 _FEW_BYTES: Final = 1_000
 #: What a line takes besides its text, and a group besides its lines.
-_LINE_BYTES: Final = 20
-_GROUP_BYTES: Final = 100
+_LINE_BYTES: Final = 14
+_GROUP_BYTES: Final = 80
 
 
 class Part(NamedTuple):
