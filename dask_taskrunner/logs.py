@@ -58,7 +58,7 @@ def bounded(text: str) -> tuple[str, int]:
     return text, max(len(text) + 1, _LEAST_BYTES)
 
 
-class Lines(NamedTuple):
+class Delivery(NamedTuple):
     """Some lines of one execution, as they come."""
 
     source: Source
@@ -68,10 +68,10 @@ class Lines(NamedTuple):
     gap: int = 0
 
 
-def read_group(worker: str, fields: Sequence[Any]) -> tuple[TaskRunId, Lines]:
+def read_group(worker: str, fields: Sequence[Any]) -> tuple[TaskRunId, Delivery]:
     """Return what a worker sends of an execution."""
     n, map_index, submission, execution, attempt, dropped, gap, lines = fields
-    return (n, map_index), Lines(
+    return (n, map_index), Delivery(
         Source(worker, submission, execution, attempt), lines, dropped, gap
     )
 
@@ -138,7 +138,9 @@ class LogStore:
         self._untold: dict[TaskRunId, int] = {}
         self._lock = threading.Lock()
 
-    def add(self, id: TaskRunId, news: Lines, is_known: Callable[[], bool] = lambda: True) -> None:
+    def add(
+        self, id: TaskRunId, news: Delivery, is_known: Callable[[], bool] = lambda: True
+    ) -> None:
         """Take lines that have come.
 
         ``is_known`` says whether anybody may still ask for them: a task run that was forgotten

@@ -18,7 +18,7 @@ from dask_taskrunner.view.block import Title
 from dask_taskrunner.view.cards import failure_card
 from dask_taskrunner.view.failure_text import FailureReport
 from dask_taskrunner.view.html import block, box, dot, escaped
-from dask_taskrunner.view.log_lines import LogLine, NewLines, in_notebook
+from dask_taskrunner.view.log_lines import NewLines, ShownLine, in_notebook
 from dask_taskrunner.view.notebook import Forms, Output, current_cell, find_shell, keep_drawing
 from dask_taskrunner.view.tally import Tally
 from dask_taskrunner.view.text import flow_run_line
@@ -162,7 +162,7 @@ def _lines_since(run: FlowRun, seen: int) -> NewLines:
     recent, count = run._driver.channel.logs.since(seen)
     records = run._driver.machine.records
     lines = [
-        LogLine(at, records[id].plan.slug, level, text)
+        ShownLine(at, records[id].plan.slug, level, text)
         for id, (at, level, text, _) in recent
         # A line of an inner run may come before the news that there is one.
         if id in records

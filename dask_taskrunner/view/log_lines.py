@@ -25,7 +25,7 @@ _ESCAPES: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _STYLES: Final = ((logging.ERROR, "red"), (logging.WARNING, "yellow"), (0, ""))
 
 
-class LogLine(NamedTuple):
+class ShownLine(NamedTuple):
     """A line, and which task run it is of."""
 
     #: In epoch seconds.
@@ -44,7 +44,7 @@ class LogLine(NamedTuple):
 class NewLines(NamedTuple):
     """The newest of the lines that have come since somebody looked."""
 
-    lines: Sequence[LogLine]
+    lines: Sequence[ShownLine]
     #: How many there were in all.
     total: int
 

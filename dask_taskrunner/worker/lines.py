@@ -248,7 +248,7 @@ class WorkerLines:
         return per_second - sum(nbytes for _, nbytes in self._sent)
 
 
-class Lines:
+class OutgoingLines:
     """Those of all workers of this process; safe against other threads."""
 
     def __init__(self) -> None:
@@ -286,4 +286,4 @@ class Lines:
                 worker.log_event(topic, [LINES_MESSAGE, groups])
 
 
-LINES: Final = Lines()
+LINES: Final = OutgoingLines()

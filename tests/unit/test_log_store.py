@@ -12,7 +12,7 @@ from dask_taskrunner.headers import Header
 from dask_taskrunner.logs import (
     FIRST_BYTES,
     LAST_BYTES,
-    Lines,
+    Delivery,
     Logs,
     LogStore,
     Source,
@@ -28,7 +28,7 @@ SOURCE = Source("tcp://w", 1, 77, 1)
 
 
 def lines(*texts, source=SOURCE, dropped=0, gap=0, level=20, at=1000.0):
-    return Lines(source, [[at + n, level, text] for n, text in enumerate(texts)], dropped, gap)
+    return Delivery(source, [[at + n, level, text] for n, text in enumerate(texts)], dropped, gap)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from html_words import words
 from rich.console import Console
 from story import Story
 
-from dask_taskrunner.view.log_lines import LogLine, NewLines, in_notebook, print_lines
+from dask_taskrunner.view.log_lines import NewLines, ShownLine, in_notebook, print_lines
 from dask_taskrunner.view.tally import Tally
 from dask_taskrunner.view.terminal import Title, watching
 
@@ -17,7 +17,7 @@ CLOCK = time.strftime("%H:%M:%S", time.localtime(1000.0))
 
 
 def news(*texts, level=20, total=None):
-    lines = [LogLine(1000.0, "fit[3]", level, text) for text in texts]
+    lines = [ShownLine(1000.0, "fit[3]", level, text) for text in texts]
     return NewLines(lines, len(lines) if total is None else total)
 
 
