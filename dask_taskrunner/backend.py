@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from dask_taskrunner.headers import Header, TaskRunId, child_slug
+from dask_taskrunner.logs import LogStore
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event
 
@@ -258,7 +259,15 @@ class FlowSpec(NamedTuple):
 
 
 class Channel(Protocol):
-    """One flow run's way to the cluster and back."""
+    """One flow run's way to the cluster and back.
+
+    Attributes
+    ----------
+    logs : LogStore
+        What its task runs have logged: it is no news for the machine, and comes in here.
+    """
+
+    logs: LogStore
 
     @property
     def place(self) -> object:

@@ -196,6 +196,7 @@ class Driver(HasEnds):
                 # It had paused, and somebody has let it go on meanwhile.
                 return
             try:
+                self._performer.tell_of_dropped_lines()
                 self._performer.listener.run_ended(final.state, self.machine.records)
             finally:
                 self._ends.tell_over()

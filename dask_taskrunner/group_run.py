@@ -10,6 +10,7 @@ from typing import Any
 from dask_taskrunner.graph.arguments import replace
 from dask_taskrunner.graph.flow_tasks import Group
 from dask_taskrunner.graph.tasks import Node
+from dask_taskrunner.logs import Logs, logs_of_several
 from dask_taskrunner.states import Cancelled, Failed, Pending, Running, State, Success
 from dask_taskrunner.task_run import Children, TaskRun
 
@@ -29,8 +30,8 @@ class GroupRun:
         self.slug = self.name = group.slug
         self._group = group
         self._runs = runs
-        inside = [runs[task.slug] for task in group.tasks if task.slug in runs]
-        self.children = Children(one for run in inside for one in (run, *run.children))
+        self._inside = [runs[task.slug] for task in group.tasks if task.slug in runs]
+        self.children = Children(one for run in self._inside for one in (run, *run.children))
 
     @property
     def state(self) -> State:
@@ -74,6 +75,11 @@ class GroupRun:
             return self._runs[node.slug].result(left)
 
         return replace(self._group.result, Node, result_of)
+
+    @property
+    def logs(self) -> Logs:
+        """What all task runs inside have logged, by the time."""
+        return logs_of_several([run.logs for run in self._inside])
 
     @property
     def failures(self) -> Sequence[TaskRun]:

@@ -124,6 +124,15 @@ class Performer:
             self._channel.release(self._to_release)
             self._to_release = []
 
+    def tell_of_dropped_lines(self) -> None:
+        """Tell the listener of log lines that nobody will see; called in the hooks' thread."""
+        untold = self._channel.logs.take_untold()
+        if untold:
+            id = next(iter(untold)) if len(untold) == 1 else None
+            of = "" if id is not None else f" of {len(untold)} task runs"
+            text = f"{sum(untold.values()):,} log lines{of} were dropped: there were too many"
+            self.listener.add_note(Note(text, id, logging.INFO), time.time())
+
     def task_run_failed(self, slug: str, header: Header) -> None:
         """Have the listener told of a failure."""
         self.hooks.call(self.listener.task_run_failed, slug, header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 import weakref
@@ -17,6 +18,7 @@ from dask_taskrunner.view.block import Title
 from dask_taskrunner.view.cards import failure_card
 from dask_taskrunner.view.failure_text import FailureReport
 from dask_taskrunner.view.html import block, box, dot, escaped
+from dask_taskrunner.view.log_lines import NewLines, ShownLine, in_notebook
 from dask_taskrunner.view.notebook import Forms, Output, current_cell, find_shell, keep_drawing
 from dask_taskrunner.view.tally import Tally
 from dask_taskrunner.view.text import flow_run_line
@@ -39,6 +41,8 @@ class Live(NamedTuple):
 
 #: Each run that a notebook has shown.
 _lives: weakref.WeakKeyDictionary[FlowRun, Live] = weakref.WeakKeyDictionary()
+#: How many log lines of a run the terminal has shown: one that had paused is watched twice.
+_lines_seen: weakref.WeakKeyDictionary[FlowRun, int] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -55,7 +59,10 @@ def watching(run: FlowRun, *, progress: bool | None) -> Iterator[None]:
     shell = None if progress is False else find_shell()
     if shell is None:
         tally = Tally(run.names)
-        with terminal.watching(run.history, tally, _title(run), progress=progress):
+        lines = functools.partial(_new_lines, run)
+        with terminal.watching(
+            run.history, tally, _title(run), progress=progress, read_lines=lines
+        ):
             yield
         return
     thread = _show_block(run, shell)
@@ -118,6 +125,9 @@ class Picture:
         """Return the block, and what is told of a failure."""
         self._read()
         drawn = block(self._tally, _title(self._run), time.time())
+        logged = in_notebook(_lines_since(self._run, 0))
+        if logged:
+            drawn = box(drawn, logged)
         if isinstance(self._run.state, Failed):
             drawn = box(drawn, failure_card(self._failure_report()))
         return drawn
@@ -138,6 +148,26 @@ class Picture:
         news = self._run.history[self._fed :]
         self._fed += len(news)
         self._tally.feed(news)
+
+
+def _new_lines(run: FlowRun) -> NewLines:
+    """Return what the terminal has not shown of a run yet."""
+    seen = _lines_seen.get(run, 0)
+    news = _lines_since(run, seen)
+    _lines_seen[run] = seen + news.total
+    return news
+
+
+def _lines_since(run: FlowRun, seen: int) -> NewLines:
+    recent, count = run._driver.channel.logs.since(seen)
+    records = run._driver.machine.records
+    lines = [
+        ShownLine(at, records[id].plan.slug, level, text)
+        for id, (at, level, text, _) in recent
+        # A line of an inner run may come before the news that there is one.
+        if id in records
+    ]
+    return NewLines(lines, count - seen)
 
 
 def _title(run: FlowRun) -> Title:

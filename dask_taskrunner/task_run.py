@@ -10,6 +10,7 @@ from typing import Any, NoReturn, overload
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import NotAValue
 from dask_taskrunner.headers import Header, TaskRunId, to_state
+from dask_taskrunner.logs import Logs, logs_of, logs_of_several
 from dask_taskrunner.machine.events import ResultsWanted
 from dask_taskrunner.machine.plans import InnerPlan
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
@@ -157,6 +158,18 @@ class TaskRun(Shown):
     def attempts(self) -> list[Attempt]:
         """Each execution of the body, in the order in which they are known to have begun."""
         return self._record.attempts()
+
+    @property
+    def logs(self) -> Logs:
+        """What the body has logged, and printed with ``log_prints``, while it runs and after.
+
+        Of a mapped task run, the lines of all its children, by their time; of one that has grown,
+        those of its inner runs behind its own.
+        """
+        store = self._driver.channel.logs
+        own = logs_of(self._record, store, store.get(self._record.id))
+        children = self.children
+        return logs_of_several([own, *(one.logs for one in children)]) if children else own
 
     @property
     def children(self) -> Children:

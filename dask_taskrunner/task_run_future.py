@@ -22,6 +22,7 @@ from dask_taskrunner.exceptions import (
 )
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.logs import KeptLines, Logs, logs_of
 from dask_taskrunner.machine.events import RunsCancelled
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
 from dask_taskrunner.outcomes import mapped_failed, values_of
@@ -46,7 +47,8 @@ class TaskRunFuture(Generic[R_co], Shown):
     """
 
     __slots__ = (
-        "__weakref__", "_callbacks", "_driver", "_id", "_is_held", "_kept", "_max_retries", "slug",
+        "__weakref__", "_callbacks", "_driver", "_id", "_is_held", "_kept", "_kept_lines",
+        "_max_retries", "slug",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +61,7 @@ class TaskRunFuture(Generic[R_co], Shown):
         self._is_held = True
         #: What was known when it was released: the machine forgets it then.
         self._kept: TaskRunRecord | None = None
+        self._kept_lines: KeptLines | None = None
         #: The name of the task run among those of its runner.
         self.slug = slug
 
@@ -69,6 +72,7 @@ class TaskRunFuture(Generic[R_co], Shown):
         """Let the cluster forget the result; the work goes on where it has not ended."""
         if self._is_held:
             self._kept = self._record
+            self._kept_lines = self._driver.channel.logs.get(self._id)
             self._is_held = False
             self._driver.drop((self._id,))
 
@@ -125,6 +129,17 @@ class TaskRunFuture(Generic[R_co], Shown):
         """Each execution of the body, in the order in which they are known to have begun."""
         record = self._record
         return [] if record is None else record.attempts()
+
+    @property
+    def logs(self) -> Logs:
+        """What the body has logged, and printed with ``log_prints``, while it runs and after."""
+        record, store = self._record, self._driver.channel.logs
+        if record is None:
+            return Logs()
+        if not self._is_held:
+            self._kept_lines = store.get(self._id) or self._kept_lines
+            return logs_of(record, store, self._kept_lines)
+        return self._look_at(record).logs
 
     def done(self) -> bool:
         """Return whether the run has ended, or paused, or never will end."""

@@ -22,6 +22,7 @@ from dask_taskrunner.dask_backend.removals import Removals
 from dask_taskrunner.dask_backend.sending import Sender
 from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.logs import LogStore, read_group
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import (
     BodyBegan,
@@ -34,7 +35,7 @@ from dask_taskrunner.machine.events import (
 )
 from dask_taskrunner.worker.bootstrap import Bootstraps
 from dask_taskrunner.worker.envelope import Received, open_result, wire_of
-from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE
+from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, LINES_MESSAGE
 
 #: A finished future is given so many seconds to be heard of before its header is asked for.
 HEADER_PATIENCE: Final = 2.0
@@ -66,6 +67,7 @@ class DaskChannel:
         self._bootstraps = bootstraps
         self._spec = spec
         self._specs: dict[TaskRunId, RunSpec] = {}
+        self.logs = LogStore()
         self._post = post
         self._held = HeldFutures(client)
         self._sender = Sender(client, spec, self._specs, self._held, bootstraps)
@@ -113,6 +115,7 @@ class DaskChannel:
         for id in ids:
             self._specs.pop(id, None)
             self._sender.forget(id)
+        self.logs.forget(ids)
 
     def fetch_header(self, id: TaskRunId, submission: int) -> None:
         """Have the header of a finished future made known once more, where the future lies."""
@@ -230,6 +233,10 @@ class DaskChannel:
                 for n, map_index, submission, execution, started in message[3]
             )
             self._post(TaskRunsBegan(at, bodies, message[2]))
+        elif message[0] == LINES_MESSAGE:
+            id, lines = read_group(message[1], message[2])
+            # A late line does not bring back a run that was forgotten.
+            self.logs.add(id, lines, lambda: spec_of(self._specs, id) is not None)
 
     def sweep(self, awaited: Callable[[TaskRunId], bool]) -> list[Event]:
         """Look at every future once for what nobody reported."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 
 from distributed import Client
 
-from dask_taskrunner.worker.wire import HEADERS_MESSAGE
+from dask_taskrunner.worker.wire import HEADERS_MESSAGE, LINES_MESSAGE
 
 
 class Hub:
@@ -70,8 +70,12 @@ class Hub:
         if not isinstance(message, (list, tuple)):
             return
         if message[0] == HEADERS_MESSAGE:
-            for run, fields in message[1]:
-                self._hand_over(run, HEADERS_MESSAGE, fields)
+            for run, *news in message[1]:
+                kind = HEADERS_MESSAGE if len(news) == 1 else LINES_MESSAGE
+                self._hand_over(run, kind, *news)
+        elif message[0] == LINES_MESSAGE:
+            for run, *news in message[1]:
+                self._hand_over(run, LINES_MESSAGE, *news)
         else:
             self._hand_over(message[1], *message)
 

@@ -61,6 +61,8 @@ class Definition(Generic[R]):
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | tuple[str, ...] | None
+    log_prints: bool
+    log_level: str | int
     zip_shortest: bool
     split_above: float
 

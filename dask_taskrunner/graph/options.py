@@ -63,6 +63,11 @@ class TaskOptions(TypedDict, total=False):
         Dask's priority: the higher, the earlier.
     workers : str or list of str
         The only workers that may run the task.
+    log_prints : bool
+        Whether what the body prints is among its run's ``logs``; False by default.
+    log_level : str or int
+        The lowest level of what the body logs that is among its run's ``logs``; ``"INFO"`` by
+        default. Where somebody has set a higher one for a logger, that holds.
     zip_shortest : bool
         Whether a ``map`` over several things ends with the shortest of them; by default it is an
         error that they are not equally long.
@@ -88,6 +93,8 @@ class TaskOptions(TypedDict, total=False):
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | Sequence[str] | set[str] | frozenset[str] | None
+    log_prints: bool
+    log_level: str | int
     zip_shortest: bool
     split_above: float
 
@@ -153,10 +160,18 @@ def _is_resources(value: Any) -> bool:
     return callable(value)
 
 
+def _is_level(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.upper() in _LEVELS
+    return _is_count(value) and value > 0
+
+
 def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or fits(value)
 
 
+#: Those that every process knows.
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _TIMES = "a timedelta or a number of seconds, not negative"
 
 OPTIONS: dict[str, Option] = {
@@ -208,6 +223,10 @@ OPTIONS: dict[str, Option] = {
         "a worker's address or name, or a list of such",
         _or_none(lambda value: _is_text(value) or (value != () and _is_tuple_of(_is_text)(value))),
     ),
+    "log_prints": Option(False, "True or False", _is_bool),
+    "log_level": Option(
+        "INFO", f"a level of logging: {', '.join(_LEVELS)}, or a number from 1 on", _is_level
+    ),
     "zip_shortest": Option(False, "True or False", _is_bool),
     "split_above": Option(
         16_000_000,
@@ -222,7 +241,6 @@ DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.ite
 NOT_YET = frozenset(
     {
         *("timeout", "isolate", "memory_limit", "rerun_on_loss", "check_result"),
-        *("log_prints", "log_level"),
     }
 )
 

@@ -22,6 +22,7 @@ from dask_taskrunner.view.block import (
     shares,
     time_taken,
 )
+from dask_taskrunner.view.log_lines import NewLines, ReadLines, print_lines
 from dask_taskrunner.view.tally import Group, Tally
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def watching(
     *,
     progress: bool | None = None,
     console: Console | None = None,
+    read_lines: ReadLines = lambda: NewLines((), 0),
 ) -> Iterator[None]:
     """Show a live block while the block of code runs, and leave its last picture behind.
 
@@ -57,6 +59,8 @@ def watching(
         None: where the console is a terminal; a file gets the last picture only.
     console : rich.console.Console, optional
         Default: standard error, for standard output may be a pipe with results.
+    read_lines : callable
+        Gives what task runs have logged since the last call; it is printed above the block.
     """
     if progress is False:
         yield
@@ -75,6 +79,8 @@ def watching(
         news = history[fed:]
         fed += len(news)
         tally.feed(news)
+        # The block that stands there makes room for them.
+        print_lines(console, read_lines())
         return draw(
             tally, title, time.time(), width=console.width, most_groups=max(console.height - 6, 3)
         )

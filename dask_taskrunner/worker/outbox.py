@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from dask_taskrunner.short_texts import size_on_the_wire
 from dask_taskrunner.worker.wire import HEADERS_MESSAGE
 
 if TYPE_CHECKING:
@@ -33,12 +35,18 @@ class Outbox:
         self._waiting: dict[tuple[Worker, str], list[list[Any]]] = {}
         self._lock = threading.Lock()
 
-    def send(self, worker: Worker, topic: str, line: list[Any], key: Any) -> None:
-        """Send ``run, header`` soon; ``key`` is Dask's, of the task that is about to end."""
+    def send(
+        self, worker: Worker, topic: str, line: list[Any], key: Any, logged: Iterable[list[Any]]
+    ) -> None:
+        """Send ``run, header`` soon; ``key`` is Dask's, of the task that is about to end.
+
+        What it has logged stands before the header: who hears that it has ended has all of it.
+        """
         with self._lock:
             lines = self._waiting.setdefault((worker, topic), [])
+            is_first = not lines
+            lines += logged
             lines.append(line)
-            is_first = len(lines) == 1
         if is_first:
             worker.loop.add_callback(self._begin, worker, topic, key)
 
@@ -75,7 +83,9 @@ class Outbox:
 
 
 def _weight(line: list[Any]) -> int:
-    """Return about how many bytes a header takes."""
+    """Return about how many bytes a header takes, or what was logged."""
+    if len(line) > 2:
+        return _PLAIN_BYTES + sum(size_on_the_wire(logged) for logged in line[2][-1])
     *_, small, more = line[1]
     texts = sum(len(value) for value in more.values() if isinstance(value, (str, bytes)))
     return _PLAIN_BYTES + texts + len(small or b"") + sum(map(len, more.get("inputs", {}).values()))

@@ -2,6 +2,8 @@
 
 A view calls a task run "running" exactly when it was reported here. Most bodies end before their
 first report and are never spoken of, so a short task costs two dictionary operations.
+
+While bodies run, and no longer, their lines are taken, and sent by the same thread.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from dask_taskrunner.worker.capturing import HOOKS
+from dask_taskrunner.worker.lines import LINES
 from dask_taskrunner.worker.wire import BEGAN_MESSAGE
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ class StartReports:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
+                HOOKS.install()
                 self._thread = threading.Thread(
                     target=self._report_for_ever, name="dask-taskrunner-reports", daemon=True
                 )
@@ -54,15 +59,27 @@ class StartReports:
         while True:
             time.sleep(REPORT_AFTER / 2)
             now = time.monotonic()
-            if self._bodies:
+            if self._is_busy():
                 idle_since = now
                 self._report(now)
-            elif now - idle_since > _IDLE:
-                with self._lock:
-                    # A body may have come since the look above: its thread saw this one alive.
-                    if not self._bodies:
-                        self._thread = None
-                        return
+                LINES.send()
+            elif now - idle_since > _IDLE and self._has_ended():
+                return
+
+    def _has_ended(self) -> bool:
+        with self._lock:
+            thread, self._thread = self._thread, None
+            # In this order: a body that has come since the look above saw this thread alive, and
+            # then it is seen here.
+            if self._is_busy():
+                self._thread = thread
+                return False
+            HOOKS.uninstall()
+            return True
+
+    def _is_busy(self) -> bool:
+        # In this order: what a body has logged waits before the body is forgotten here.
+        return bool(self._bodies) or not LINES.is_empty
 
     def _report(self, now: float) -> None:
         lines: dict[tuple[Worker, str, str], list[list[Any]]] = defaultdict(list)

@@ -42,6 +42,7 @@ from dask_taskrunner.worker.arguments import Arguments, LengthChanged
 from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
 from dask_taskrunner.worker.expanding import pickled
 from dask_taskrunner.worker.gathering import Upstream, gathered, name_all
+from dask_taskrunner.worker.lines import BodyLines
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
@@ -106,6 +107,7 @@ class _Execution:
         self.flow = _open_flow(definition)
         self.worker: Worker = get_worker()
         self.number = random.getrandbits(60)
+        self.lines = BodyLines(self.worker, self.flow.definition.topic, call, self.number)
         self.started: float | None = None
         self.seconds: float | None = None
         #: What the body raised, for the attempts' list: a retry's state does not carry it.
@@ -144,6 +146,7 @@ class _Execution:
             self.flow.definition.topic,
             [self.call.run, header.to_wire()],
             self.worker.get_current_task(),
+            self.lines.take_rest(),
         )
         if isinstance(state, Pending):
             # The inputs that it has cached come again with the next submission. In a copy, for a
@@ -247,6 +250,7 @@ class _Execution:
             body = _as_sequence(body)
         if task.task_run_name is not None:
             body = self._remembering_name(body)
+        body = self.lines.around(body, task)
         task.call = lambda inputs: self._timed(lambda given: pickled(body(given), task), inputs)
         return task
 

@@ -11,9 +11,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 #: Marks what is ours; the number goes up when the form changes.
 PROTOCOL: Final = "dtr1"
-#: Marks headers, and a start report, on the client's topic.
+#: Marks headers, and a start report, on the client's topic. Where lines of what a body has logged
+#: are still to be sent, they stand among the headers: three items instead of two.
 HEADERS_MESSAGE: Final = "dtr1-headers"
 BEGAN_MESSAGE: Final = "dtr1-began"
+#: Marks such lines that come meanwhile.
+LINES_MESSAGE: Final = "dtr1-lines"
 
 #: A state and its value: the mark, ``pickle((list(header), slug))``, and a list of one pair
 #: ``(pickle of the value, its buffers)``. In a list, because who opens it puts the value there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 
 import pytest
 from dask._task_spec import Alias
@@ -176,4 +177,20 @@ def test_a_function_of_the_key_says_where_each_task_would_best_run(client):
     assert found[:4] == [one, other, one, other]
     assert set(found[4:]) <= {one, other}
     del futures
+    assert_nothing_left(client)
+
+
+def test_a_worker_knows_which_threads_run_tasks_and_which_its_loop(client):
+    def look():
+        worker = get_worker()
+        here, of_loop = threading.get_ident(), []
+        done = threading.Event()
+        worker.loop.add_callback(lambda: (of_loop.append(threading.get_ident()), done.set()))
+        done.wait(10)
+        running = worker.active_threads.get(here)
+        return running == worker.get_current_task(), of_loop == [worker.thread_id]
+
+    future = client.submit(look, pure=False)
+    assert future.result(timeout=10) == (True, True)
+    del future
     assert_nothing_left(client)

@@ -22,6 +22,7 @@ from dask_taskrunner.dask_backend.messages import pickle_call
 from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.launching import launch
+from dask_taskrunner.logs import LogStore, read_group
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import (
     BodyBegan,
@@ -38,7 +39,13 @@ from dask_taskrunner.packing import pickle_whole
 from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.worker import run_task as worker_side
 from dask_taskrunner.worker.envelope import Envelope, Received, open_result, plain_value, wire_of
-from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, NARROW, WireState
+from dask_taskrunner.worker.wire import (
+    BEGAN_MESSAGE,
+    HEADERS_MESSAGE,
+    LINES_MESSAGE,
+    NARROW,
+    WireState,
+)
 from fakes.gates import eventually
 
 Post = Callable[[Event], None]
@@ -51,6 +58,9 @@ class FakeWorker:
         self.address = address
         self._backend = backend
         self.loop = self
+        # All threads of the pool run bodies, and none is an event loop's.
+        self.active_threads: dict[int, object] = {}
+        self.thread_id = 0
         # It is never busy, and says itself when a task has ended.
         self.state = SimpleNamespace(ready=(), executing=(), tasks={})
 
@@ -158,13 +168,22 @@ class FakeBackend:
 
     def receive(self, message: list[Any]) -> None:
         if message[0] == HEADERS_MESSAGE:
-            for run, fields in message[1]:
-                if not self.is_silent and run in self.channels:
-                    self.channels[run].hear(Header.from_wire(fields))
+            for run, *news in message[1]:
+                if len(news) == 2:
+                    self._hear_lines(run, *news)
+                elif not self.is_silent and run in self.channels:
+                    self.channels[run].hear(Header.from_wire(news[0]))
+        elif message[0] == LINES_MESSAGE:
+            for run, *news in message[1]:
+                self._hear_lines(run, *news)
         elif message[0] == BEGAN_MESSAGE:
             _, run, address, bodies = message
             if run in self.channels:
                 self.channels[run].hear_began(address, bodies)
+
+    def _hear_lines(self, run: str, address: str, fields: list[Any]) -> None:
+        if run in self.channels:
+            self.channels[run].hear_lines(address, fields)
 
 
 class FakeChannel:
@@ -176,6 +195,7 @@ class FakeChannel:
         self._post = post
         self._specs: dict[TaskRunId, RunSpec] = {}
         self._context = pickle_whole(dict(spec.context))
+        self.logs = LogStore()
         #: What several runs share, as it lies on the cluster, and who needs it still.
         self.shared: dict[Shared, list[Any]] = {}
         self.users: dict[Shared, set[TaskRunId]] = {}
@@ -254,6 +274,7 @@ class FakeChannel:
     def forget(self, ids: Sequence[TaskRunId]) -> None:
         for id in ids:
             self._specs.pop(id, None)
+        self.logs.forget(ids)
         self.forgotten += ids
 
     def _spec_of(self, id: TaskRunId) -> RunSpec:
@@ -466,6 +487,10 @@ class FakeChannel:
     def hear_began(self, address: str, bodies: list[list[Any]]) -> None:
         lines = tuple(BodyBegan((n, i), *line) for n, i, *line in bodies)
         self._post(TaskRunsBegan(time.monotonic(), lines, address))
+
+    def hear_lines(self, address: str, fields: list[Any]) -> None:
+        id, lines = read_group(address, fields)
+        self.logs.add(id, lines, lambda: spec_of(self._specs, id) is not None)
 
 
 def _handed_to(worker: FakeWorker, source: FakeTask) -> Envelope | WireState:

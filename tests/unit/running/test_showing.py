@@ -12,7 +12,7 @@ from fakes.fake_notebook import FakeShell
 from fakes.gates import PATIENCE, Gate, eventually
 from html_words import words
 
-from dask_taskrunner import Flow, task
+from dask_taskrunner import Flow, context, task
 from dask_taskrunner.showing import watching
 
 
@@ -216,3 +216,64 @@ def test_a_failed_run_ends_with_what_failed(start, shell):
     head, _, folded = shown.partition("<details>")
     assert "Traceback" in folded
     assert "Traceback" not in head
+
+
+# --- what is logged ------------------------------------------------------------------------------
+
+
+@task
+def talk(n):
+    for i in range(n):
+        context.logger.info("\x1b[31mline\x1b[0m %d of <%d>", i, n)
+    context.logger.warning("the last one")
+
+
+@pytest.fixture
+def talking():
+    def make(n):
+        with Flow("etl") as flow:
+            talk(n)
+        return flow
+
+    return make
+
+
+def test_a_notebook_has_the_last_log_lines_folded_under_the_block(start, talking, shell):
+    run = watched(start(talking(3)))
+    html = shell.messages[-1].html
+    assert "<details><summary" in html
+    assert "4 log lines</summary>" in html
+    assert re.search(r"\d\d:\d\d:\d\d talk INFO line 2 of &lt;3&gt;", html)
+    assert "the last one" in html
+    run = watched(start(talking(100)))
+    html = shell.messages[-1].html
+    assert "the last 20 of 101 log lines</summary>" in html
+    assert html.count(" talk INFO line ") == 19
+    assert run._repr_html_().count("log lines") == 0
+
+
+def test_a_notebook_folds_nothing_where_nothing_is_logged(start, etl, shell):
+    watched(start(etl))
+    assert "log line" not in shell.messages[-1].html
+
+
+def test_a_terminal_has_log_lines_above_the_block(start, talking, capsys):
+    watched(start(talking(30)), progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "(11 more lines)"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d talk INFO line 11 of <30>", lines[1])
+    assert lines[20].endswith(" talk WARNING the last one")
+    assert lines[21].startswith("etl 'nightly' on")
+
+
+def test_a_terminal_shows_no_line_twice_though_a_run_is_watched_twice(start, talking, capsys):
+    run = start(talking(1))
+    watched(run, progress=True)
+    watched(run, progress=True)
+    assert capsys.readouterr().err.count("the last one") == 1
+
+
+def test_without_a_view_nothing_is_shown(start, talking, capsys):
+    watched(start(talking(1)), progress=False)
+    watched(start(talking(1)))
+    assert capsys.readouterr() == ("", "")
