@@ -342,6 +342,10 @@ class Backend(OpensRuns, Protocol):
     """A connection to a cluster."""
 
     @property
+    def place(self) -> object:
+        """The connection, as the channels that were opened on it have it."""
+
+    @property
     def foreign(self) -> Foreign:
         """What it has of its own kind."""
 

@@ -141,4 +141,4 @@ class Picture:
 
 
 def _title(run: FlowRun) -> Title:
-    return Title(run.flow.name, run.run_name, run.where)
+    return Title(run.flow.name, run.run_name, run.where, next(iter(run._plan.told), ""))

@@ -42,6 +42,11 @@ class DaskBackend:
         self._closed = False
 
     @property
+    def place(self) -> object:
+        """The client."""
+        return self.client
+
+    @property
     def foreign(self) -> Foreign:
         """Dask's futures, its lazy values where anybody has made one, and its collections."""
         delayed = sys.modules.get("dask.delayed")

@@ -167,7 +167,8 @@ def block(tally: Tally, title: Title, now: float, *, most_groups: int = MOST_GRO
 
 def _first_line(title: Title) -> str:
     where = quiet(f" on {escaped(title.where)}") if title.where else ""
-    return f"<b>{escaped(title.flow_name)} {escaped(repr(title.run_name))}</b>{where}"
+    told = quiet(f": {escaped(title.told)}") if title.told else ""
+    return f"<b>{escaped(title.flow_name)} {escaped(repr(title.run_name))}</b>{where}{told}"
 
 
 def _group_row(group: Group, now: float) -> list[str]:

@@ -136,6 +136,10 @@ class FakeBackend:
         monkeypatch.setattr(worker_side, "get_worker", lambda: self.worker_here)
 
     @property
+    def place(self) -> object:
+        return self
+
+    @property
     def foreign(self) -> Foreign:
         return Foreign((FakeFuture,))
 

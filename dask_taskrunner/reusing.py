@@ -1,0 +1,194 @@
+"""Makes the plan of a resumed flow run: what is taken over of the earlier one, and in which words.
+
+Which task runs that are is decided elsewhere (:mod:`~dask_taskrunner.taking_over`).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dask_taskrunner.backend import RunSpec
+from dask_taskrunner.driver import Driver
+from dask_taskrunner.given_states import Share
+from dask_taskrunner.graph.mapping import measure
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.plans import PlannedRun
+from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.sources import record_of_result
+from dask_taskrunner.middle import name_upstream
+from dask_taskrunner.planning import FlowPlan
+from dask_taskrunner.taking_over import Before, Choice
+
+#: So many task runs are named.
+_NAMED: Final = 5
+
+
+class Results:
+    """The results of an earlier run, as far as they can be had.
+
+    Parameters
+    ----------
+    driver : Driver
+        Of the earlier run.
+    share : callable or None
+        Makes one more future of one of its futures; None where its cluster is lost.
+    """
+
+    def __init__(self, driver: Driver, share: Share | None) -> None:
+        self._driver = driver
+        self._share = share
+        self._futures: dict[TaskRunId, Any] = {}
+
+    def future_of(self, record: TaskRunRecord) -> Any:
+        """Return a future of the state of a task run, or None where its result is gone."""
+        if record.id not in self._futures:
+            # Of what has grown, an inner run has it; where several have, nobody has it whole.
+            having = record_of_result(record, self._driver.machine.records)
+            share = self._share
+            found = None if share is None else self._driver.channel.share(having.id)
+            self._futures[record.id] = None if found is None or share is None else share(found)
+        return self._futures[record.id]
+
+    def are_gone(self, record: TaskRunRecord, spec: RunSpec) -> bool:
+        """Return whether what reads a task run of such a spec cannot be run."""
+        header = record.header
+        assert header is not None
+        # Nothing was mapped over it when it was made.
+        lacks_length = spec.is_mapped_over and header.kind and not _length(header)
+        is_there = header.stands_alone or self.future_of(record) is not None
+        return bool(lacks_length) or not is_there
+
+    def value_here(self, record: TaskRunRecord) -> dict[TaskRunId, object]:
+        """Return the result where it was fetched when the runner closed, by the id it had."""
+        return self._driver.values.here([record.id])
+
+
+def _length(header: Header) -> Mapping[str, Any]:
+    """Return what a header says of how many elements its result has; nothing if it does not."""
+    found = {key: header.more[key] for key in ("length", "no_length") if key in header.more}
+    if not found and header.small is not None:
+        return measure(pickle.loads(header.small))
+    return found
+
+
+class Reusing:
+    """A plan on its way."""
+
+    def __init__(self, plan: FlowPlan, before: Before, choice: Choice, results: Results) -> None:
+        self._plan = plan
+        self._before = before
+        self._choice = choice
+        self._results = results
+        self._specs = dict(plan.specs)
+        self._values: dict[TaskRunId, object] = {}
+        #: How many are taken over, are run, and are made again; and the names of the latter.
+        self._taken = self._run = 0
+        self._again: list[str] = []
+        #: Mapped tasks of which nobody knows yet how many children are run, or made again.
+        self._run_maps: list[str] = []
+        self._again_maps: list[str] = []
+
+    def plan(self) -> FlowPlan:
+        """Return the whole plan."""
+        runs = [self._placed(run) for run in self._plan.machine.runs]
+        name_upstream(runs, self._specs)
+        return self._plan._replace(
+            machine=self._plan.machine._replace(runs=tuple(runs)),
+            specs=self._specs,
+            given_values=self._values,
+            told=self._told(),
+        )
+
+    def _placed(self, run: PlannedRun) -> PlannedRun:
+        choice, id = self._choice, run.id
+        if choice.is_run(id):
+            self._count(run, is_again=id in choice.remade)
+            return run
+        record = self._before.tops[id[0]]
+        if choice.length(run) is None:
+            self._taken += 1
+            return self._given(run, record, self._plan.specs[id])
+        children = self._children(run)
+        is_whole = record.header is not None and record.header.is_successful
+        if None in children or not is_whole:
+            return run._replace(children=children)
+        return run._replace(role="given", given=_moved(record, run), children=children)
+
+    def _children(self, run: PlannedRun) -> tuple[PlannedRun | None, ...]:
+        """Return the children of a mapped task: those that are taken over; others are None."""
+        spec = self._plan.specs[run.id]._replace(
+            maps=None, arguments=b"", constants=(), upstream_slugs=()
+        )
+        children: list[PlannedRun | None] = []
+        for child in self._choice.children_of(run):
+            if self._choice.is_run(child.id):
+                self._count(child, is_again=child.id in self._choice.remade)
+                children.append(None)
+                continue
+            self._taken += 1
+            child = child._replace(upstream=(), lists=frozenset())
+            record = self._before.child(*child.id)
+            children.append(self._given(child, record, spec._replace(slug=child.slug)))
+        return tuple(children)
+
+    def _given(self, run: PlannedRun, record: TaskRunRecord, spec: RunSpec) -> PlannedRun:
+        header = _moved(record, run, with_length=spec.is_mapped_over)
+        run = run._replace(role="given", given=header)
+        future = None
+        if not header.stands_alone:
+            if self._choice.is_needed(run.id) or self._plan.machine.keeps(run.id):
+                future = self._results.future_of(record)
+            run = run._replace(has_no_result=future is None)
+            for value in self._results.value_here(record).values():
+                self._values[run.id] = value
+        self._specs[run.id] = spec._replace(held=future)
+        return run
+
+    # -- words ----------------------------------------------------------------------------
+
+    def _count(self, run: PlannedRun, *, is_again: bool) -> None:
+        """Count a task run that is run, or made again."""
+        if run.maps is not None:
+            (self._again_maps if is_again else self._run_maps).append(run.slug)
+        elif is_again:
+            self._again.append(run.slug)
+        else:
+            self._run += 1
+
+    def _told(self) -> list[str]:
+        """Return what is said first, and what of it is said by names."""
+        text = f"reuses {self._taken} task run{'' if self._taken == 1 else 's'}"
+        text += f", runs {_count_text(self._run, self._run_maps)}"
+        if not self._again and not self._again_maps:
+            return [text]
+        is_one = len(self._again) == 1 and not self._again_maps
+        why = "its result is gone" if is_one else "their results are gone"
+        again = _count_text(len(self._again), self._again_maps)
+        names = [*self._again_maps, *self._again]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return [
+            f"{text}, computes {again} again because {why}",
+            f"computed again, for a result is gone: {', '.join(names[:_NAMED])}{more}",
+        ]
+
+
+def _count_text(count: int, maps: list[str]) -> str:
+    """Return how many task runs there are, with mapped tasks of unknown lengths."""
+    if not maps:
+        return f"{count}"
+    more = f" and {len(maps) - _NAMED} more" if len(maps) > _NAMED else ""
+    children = f"the children of {', '.join(maps[:_NAMED])}{more}"
+    return f"{count} and {children}" if count else children
+
+
+def _moved(record: TaskRunRecord, run: PlannedRun, *, with_length: bool = False) -> Header:
+    """Return an earlier run's header as one of this run's."""
+    header = record.header
+    assert header is not None
+    more = header.more
+    if with_length and header.kind:
+        more = {**more, **_length(header)}
+    n, map_index = run.id
+    return header._replace(n=n, map_index=map_index, submission=1, more=more)
