@@ -6,7 +6,7 @@ Which task runs that are is decided elsewhere (:mod:`~dask_taskrunner.taking_ove
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dask_taskrunner.backend import RunSpec
@@ -86,9 +86,8 @@ class Reusing:
         #: How many are taken over, are run, and are made again; and the names of the latter.
         self._taken = self._run = 0
         self._again: list[str] = []
-        #: Mapped tasks of which nobody knows yet how many children are run, or made again.
-        self._run_maps: list[str] = []
-        self._again_maps: list[str] = []
+        #: Mapped tasks all of whose children are run: nobody knows yet how many there will be.
+        self._maps: list[str] = []
 
     def plan(self) -> FlowPlan:
         """Return the whole plan."""
@@ -113,8 +112,22 @@ class Reusing:
         children = self._children(run)
         is_whole = record.header is not None and record.header.is_successful
         if None in children or not is_whole:
-            return run._replace(children=children)
+            return self._promising(run)._replace(children=children)
         return run._replace(role="given", given=_moved(record, run), children=children)
+
+    def _promising(self, run: PlannedRun) -> PlannedRun:
+        """Return a mapped run that knows how long what it was mapped over had been.
+
+        It may have to be made again, and come to something else then.
+        """
+        maps = run.maps
+        assert maps is not None
+        promised: dict[int, int] = {}
+        for position in maps.elements:
+            header = self._before.tops[run.upstream[position][0]].header
+            assert header is not None
+            promised |= {position: header.more["length"]} if "length" in header.more else {}
+        return run._replace(maps=maps._replace(promised=promised))
 
     def _children(self, run: PlannedRun) -> tuple[PlannedRun | None, ...]:
         """Return the children of a mapped task: those that are taken over; others are None."""
@@ -151,7 +164,7 @@ class Reusing:
     def _count(self, run: PlannedRun, *, is_again: bool) -> None:
         """Count a task run that is run, or made again."""
         if run.maps is not None:
-            (self._again_maps if is_again else self._run_maps).append(run.slug)
+            self._maps.append(run.slug)
         elif is_again:
             self._again.append(run.slug)
         else:
@@ -160,27 +173,22 @@ class Reusing:
     def _told(self) -> list[str]:
         """Return what is said first, and what of it is said by names."""
         text = f"reuses {self._taken} task run{'' if self._taken == 1 else 's'}"
-        text += f", runs {_count_text(self._run, self._run_maps)}"
-        if not self._again and not self._again_maps:
+        run = [f"{self._run}"] if self._run or not self._maps else []
+        run += [f"the children of {_named(self._maps)}"] if self._maps else []
+        text += f", runs {' and '.join(run)}"
+        again = self._again
+        if not again:
             return [text]
-        is_one = len(self._again) == 1 and not self._again_maps
-        why = "its result is gone" if is_one else "their results are gone"
-        again = _count_text(len(self._again), self._again_maps)
-        names = [*self._again_maps, *self._again]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        why = "its result is gone" if len(again) == 1 else "their results are gone"
         return [
-            f"{text}, computes {again} again because {why}",
-            f"computed again, for a result is gone: {', '.join(names[:_NAMED])}{more}",
+            f"{text}, computes {len(again)} again because {why}",
+            f"computed again, for a result is gone: {_named(again)}",
         ]
 
 
-def _count_text(count: int, maps: list[str]) -> str:
-    """Return how many task runs there are, with mapped tasks of unknown lengths."""
-    if not maps:
-        return f"{count}"
-    more = f" and {len(maps) - _NAMED} more" if len(maps) > _NAMED else ""
-    children = f"the children of {', '.join(maps[:_NAMED])}{more}"
-    return f"{count} and {children}" if count else children
+def _named(slugs: Sequence[str]) -> str:
+    more = f" and {len(slugs) - _NAMED} more" if len(slugs) > _NAMED else ""
+    return ", ".join(slugs[:_NAMED]) + more
 
 
 def _moved(record: TaskRunRecord, run: PlannedRun, *, with_length: bool = False) -> Header:

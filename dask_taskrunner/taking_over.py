@@ -58,8 +58,7 @@ class Choice:
     runs_children : dict
         Position of another mapped task -> its children that are run again.
     remade : set of TaskRunId
-        Task runs that are run again for their results alone; of a mapped task whose length may be
-        another then, the task.
+        Task runs that are run again for their results alone.
     needed : set of TaskRunId
         Whose results are read; of a mapped task, all its children's.
     """
@@ -73,24 +72,17 @@ class Choice:
     ) -> None:
         self._runs = runs
         self._before = before
-        self._forced = set(forced)
+        self._forced = forced
         self._reads = reads
         self._children: dict[int, list[PlannedRun]] = {}
-        #: Mapped tasks all of whose children must be made again, for there may be more or fewer.
-        self._torn: set[int] = set()
-        # Each time round there is one more in one of the two sets.
-        while True:
-            self._spread()
-            self._find_needed()
-            if not self._find_torn():
-                break
+        self._spread()
+        self._find_needed()
 
     def is_run(self, id: TaskRunId) -> bool:
         """Return whether a task run is run, for whatever reason."""
         n, map_index = id
-        if n in self.runs_whole or id in self.remade or (n, -1) in self.remade:
-            return True
-        return map_index in self.runs_children.get(n, ())
+        is_again = id in self.remade or n in self.runs_whole
+        return is_again or map_index in self.runs_children.get(n, ())
 
     def is_needed(self, id: TaskRunId) -> bool:
         """Return whether the result of a task run is read."""
@@ -169,7 +161,7 @@ class Choice:
     def _find_needed(self) -> None:
         """Find the results that are read by what runs, and what must be made again for that."""
         self.needed: set[TaskRunId] = set()
-        self.remade: set[TaskRunId] = {(n, -1) for n in self._torn if n not in self.runs_whole}
+        self.remade: set[TaskRunId] = set()
         for run in reversed(self._runs):
             for unit in self._units(run):
                 if self.is_needed(unit.id) and not self.is_run(unit.id):
@@ -184,27 +176,10 @@ class Choice:
     def _units(self, run: PlannedRun) -> Iterator[PlannedRun]:
         """Yield a task run, or in its place its children, where each is looked at by itself."""
         n = run.id[0]
-        if n in self.runs_whole or run.id in self.remade or self.length(run) is None:
+        if n in self.runs_whole or self.length(run) is None:
             yield run
         else:
             yield from self.children_of(run)
-
-    def _find_torn(self) -> bool:
-        """Have mapped tasks made again as a whole where what they are mapped over is."""
-        before = len(self._torn) + len(self._forced)
-        for run in self._runs:
-            n, maps = run.id[0], run.maps
-            if maps is None or n in self.runs_whole or self.length(run) is None:
-                continue
-            is_torn = n in self._torn or any(
-                (run.upstream[position][0], -1) in self.remade
-                for position in (*maps.elements, *maps.by_index)
-            )
-            if is_torn and n in self.runs_children:
-                self._forced.add(run.id)
-            elif is_torn and any(self.is_run(child.id) for child in self.children_of(run)):
-                self._torn.add(n)
-        return len(self._torn) + len(self._forced) > before
 
 
 def _has_succeeded(record: TaskRunRecord) -> bool:

@@ -34,6 +34,9 @@ class MapPlan(NamedTuple):
         Per child: what only it stands behind, where there is such.
     child_bytes : sequence of int
         Per child: bytes of its own in the message.
+    promised : mapping
+        Position of an upstream run of whose result each child takes an element -> how many there
+        were when the children came to be, where that was in an earlier run.
     """
 
     by_index: Mapping[int, str] = {}
@@ -43,6 +46,7 @@ class MapPlan(NamedTuple):
     common: int = 0
     own_upstream: Sequence[tuple[TaskRunId, ...]] = ()
     child_bytes: Sequence[int] = ()
+    promised: Mapping[int, int] = {}
 
 
 class InnerPlan(NamedTuple):
