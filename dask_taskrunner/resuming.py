@@ -181,8 +181,9 @@ def _named_child(plan: FlowPlan, tops: Mapping[int, TaskRunRecord], slug: Any) -
     n = plan.ids[name][0]
     length = tops[n].length if n in tops else None
     if length is None or int(index) >= length:
-        known = "none" if length is None else f"{length}"
-        raise UnknownTask(f"rerun: {name!r} had {known} children in the earlier run, not {slug!r}")
+        raise UnknownTask(
+            f"rerun: {name!r} had {length or 'no'} children in the earlier run, and no {slug!r}"
+        )
     return n, int(index)
 
 

@@ -628,7 +628,7 @@ def test_options_that_do_not_go_together_say_so(start, finish):
             start(flow, **options)
     with pytest.raises(UnknownTask, match="no task 'clear'"):
         start(flow, resume=first, rerun=["clear"])
-    with pytest.raises(UnknownTask, match="'clean' had none children"):
+    with pytest.raises(UnknownTask, match="'clean' had no children"):
         start(flow, resume=first, rerun=["clean[0]"])
 
 

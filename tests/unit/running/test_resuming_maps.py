@@ -379,7 +379,7 @@ def test_state_handlers_of_a_map_hear_of_what_the_rest_comes_to(finish):
 def test_child_slugs_to_rerun_must_be_known(start, finish):
     first = finish(etl("1"), keep="all")
     for slug, text in [
-        ("clean[3]", "had 3 children"),
+        ("clean[3]", "had 3 children in the earlier run, and no"),
         ("clean[x]", "no task"),
         ("cl[1]", "no task"),
     ]:
