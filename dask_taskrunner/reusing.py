@@ -163,8 +163,11 @@ class Reusing:
 
     def _count(self, run: PlannedRun, *, is_again: bool) -> None:
         """Count a task run that is run, or made again."""
-        if run.maps is not None:
+        length = self._choice.lengths[run.id[0]]
+        if run.maps is not None and length is None:
             self._maps.append(run.slug)
+        elif run.maps is not None:
+            self._run += length or 0
         elif is_again:
             self._again.append(run.slug)
         else:

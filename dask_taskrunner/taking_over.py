@@ -59,6 +59,9 @@ class Choice:
         Position of another mapped task -> its children that are run again.
     remade : set of TaskRunId
         Task runs that are run again for their results alone.
+    lengths : dict
+        Position of a task -> how many children it has this time; None where nobody knows yet, or it
+        is not mapped.
     needed : set of TaskRunId
         Whose results are read; of a mapped task, all its children's.
     """
@@ -105,8 +108,10 @@ class Choice:
         """Find what is run again because of itself or of what is upstream."""
         self.runs_whole: set[int] = set()
         self.runs_children: dict[int, set[int]] = {}
+        self.lengths: dict[int, int | None] = {}
         for run in self._runs:
             n = run.id[0]
+            self.lengths[n] = self._length_now(run)
             if self._is_whole(run):
                 self.runs_whole.add(n)
             elif self.length(run) is not None:
@@ -122,7 +127,7 @@ class Choice:
             return True
         if maps is None or record.length is None:
             return not _has_succeeded(record) or any(self._has_news(id[0]) for id in run.upstream)
-        if self._length_now(run) != record.length:
+        if self.lengths[run.id[0]] != record.length:
             return True
         return any(
             n in self.runs_whole if position in maps.by_index else self._has_news(n)
@@ -141,20 +146,20 @@ class Choice:
         )
 
     def _length_now(self, run: PlannedRun) -> int | None:
-        """Return how many children a mapped task has, if all upstream is as it was."""
+        """Return how many children a mapped task has this time; None where nobody knows yet."""
         maps = run.maps
-        assert maps is not None
-        lengths = [*maps.lengths.values()]
+        if maps is None:
+            return None
+        lengths: set[int | None] = {*maps.lengths.values()}
         for position in (*maps.elements, *maps.by_index):
-            source = self._before.tops.get(run.upstream[position][0])
-            header = None if source is None else source.header
-            if source is None or header is None:
-                continue
-            length = source.length if source.length is not None else header.more.get("length")
-            lengths += [] if length is None else [length]
-        # Where they differ the run has something to say about that.
-        is_one = maps.zip_shortest or len(set(lengths)) == 1
-        return min(lengths) if lengths and is_one else None
+            n = run.upstream[position][0]
+            lengths.add(
+                self.lengths[n] if n in self.runs_whole else _elements(self._before.tops[n])
+            )
+        known = {length for length in lengths if length is not None}
+        # Where they differ, the run has something to say about that.
+        is_known = len(known) == len(lengths) and (maps.zip_shortest or len(known) == 1)
+        return min(known) if is_known else None
 
     # -- upstream -------------------------------------------------------------------------
 
@@ -184,3 +189,11 @@ class Choice:
 
 def _has_succeeded(record: TaskRunRecord) -> bool:
     return record.header is not None and record.header.is_successful
+
+
+def _elements(record: TaskRunRecord) -> int | None:
+    """Return how many children a mapped task run had, or elements its result."""
+    if record.length is not None or record.header is None:
+        return record.length
+    length: int | None = record.header.more.get("length")
+    return length
