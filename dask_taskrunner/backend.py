@@ -355,6 +355,9 @@ class Backend(OpensRuns, Protocol):
         What ``future`` holds must not be let go meanwhile.
         """
 
+    def is_at_hand(self, future: Any) -> bool:
+        """Return whether a state is there, and not being made again because it was lost."""
+
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call something, in some thread, unless the connection has ended by then."""
 

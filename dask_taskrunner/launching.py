@@ -56,7 +56,7 @@ def launch(
         start_tasks=start_tasks,
         rerun=rerun,
         share=backend.share,
-        place=backend.place,
+        backend=backend,
         **options,
     )
     check(plan)
@@ -105,14 +105,14 @@ def prepare(
     resume: Any = None,
     rerun: Any = (),
     share: Share = lambda _: None,
-    place: object = None,
+    backend: Backend | None = None,
 ) -> tuple[dict[str, Any], FlowPlan, str]:
     """Return the flow's parameters, its plan, and the run's name where it was given one.
 
     It needs no cluster to find what is wrong.
     """
     _check(flow, keep)
-    earlier = check_resume(resume, rerun, place, (start_tasks, task_states))
+    earlier = check_resume(resume, rerun, backend, (start_tasks, task_states))
     values = flow.resolve_parameters(parameters_of(flow, earlier, parameters))
     name = _run_name(flow.name, run_name, values)
     _check_entries(context)
@@ -126,7 +126,7 @@ def prepare(
         foreign=foreign,
     )
     if earlier is not None:
-        plan = resume_run(flow, plan, earlier, rerun, values, share)
+        plan = resume_run(flow, plan, earlier, rerun, values, backend)
     elif start_tasks is not None or task_states is not None:
         plan = start_in_the_middle(flow, plan, start_tasks, task_states, share, packer)
     check_context(context, {k: v for k, v in values.items() if k not in plan.stand_ins})

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+from dask_taskrunner.backend import Backend
 from dask_taskrunner.exceptions import ClusterLost, NotFinished, OptionError, UnknownTask
 from dask_taskrunner.flow_run import FlowRun
-from dask_taskrunner.given_states import Share
 from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.tasks import Node, Task
@@ -27,7 +27,7 @@ _NO_VALUE: Final = object()
 
 
 def check_resume(
-    resume: Any, rerun: Any, place: object, of_the_middle: tuple[Any, Any]
+    resume: Any, rerun: Any, backend: Backend | None, of_the_middle: tuple[Any, Any]
 ) -> FlowRun | None:
     """Return the earlier run that is to be resumed, or None for none.
 
@@ -35,8 +35,8 @@ def check_resume(
     ----------
     resume, rerun : object
         What the user gave.
-    place : object
-        The connection on which the new run is to be.
+    backend : Backend or None
+        Where the new run is to be; None where there is nothing yet.
     of_the_middle : pair
         ``start_tasks`` and ``task_states``, which do not go with it.
 
@@ -68,7 +68,8 @@ def check_resume(
             "run.cancel() first"
         )
     # Of a lost cluster there is no other to be had.
-    if driver.channel.place is not place and not isinstance(resume.error, ClusterLost):
+    is_here = backend is not None and driver.channel.place is backend.place
+    if not is_here and not isinstance(resume.error, ClusterLost):
         raise OptionError(
             f"flow run {name!r} is of another cluster, or of another Dask client, and its results "
             "are there. Resume it by the same runner, or by one with the same client: "
@@ -99,7 +100,7 @@ def resume_run(
     earlier: FlowRun,
     rerun: Any,
     parameters: Mapping[str, Any],
-    share: Share,
+    backend: Backend | None,
 ) -> FlowPlan:
     """Return a plan in which an earlier run's successes are given.
 
@@ -115,8 +116,8 @@ def resume_run(
         Are run again, and what is downstream of them.
     parameters : mapping
         Every parameter's value, by name.
-    share : callable
-        Makes one more future of a future of the earlier run's.
+    backend : Backend or None
+        Where the new run is to be.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def resume_run(
     forced |= {(plan.ids[slug][0], -1) for slug in _rewired(plan, earlier, parameters)}
     forced |= {(n, -1) for n in tops if _has_other_future(plan, earlier, n)}
     is_lost = isinstance(earlier.error, ClusterLost)
-    results = Results(earlier._driver, None if is_lost else share)
+    results = Results(earlier._driver, None if is_lost else backend)
     before = Before(
         tops,
         earlier._driver.machine.records,

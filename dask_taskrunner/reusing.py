@@ -9,9 +9,8 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dask_taskrunner.backend import RunSpec
+from dask_taskrunner.backend import Backend, RunSpec
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.given_states import Share
 from dask_taskrunner.graph.mapping import measure
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.plans import PlannedRun
@@ -32,13 +31,13 @@ class Results:
     ----------
     driver : Driver
         Of the earlier run.
-    share : callable or None
-        Makes one more future of one of its futures; None where its cluster is lost.
+    backend : Backend or None
+        The connection on which they are; None where the cluster is lost.
     """
 
-    def __init__(self, driver: Driver, share: Share | None) -> None:
+    def __init__(self, driver: Driver, backend: Backend | None) -> None:
         self._driver = driver
-        self._share = share
+        self._backend = backend
         self._futures: dict[TaskRunId, Any] = {}
 
     def future_of(self, record: TaskRunRecord) -> Any:
@@ -46,10 +45,16 @@ class Results:
         if record.id not in self._futures:
             # Of what has grown, an inner run has it; where several have, nobody has it whole.
             having = record_of_result(record, self._driver.machine.records)
-            share = self._share
-            found = None if share is None else self._driver.channel.share(having.id)
-            self._futures[record.id] = None if found is None or share is None else share(found)
+            backend, channel = self._backend, self._driver.channel
+            found = None if backend is None else channel.share(having.id)
+            if backend is not None and found is not None:
+                found = backend.share(found)
+            self._futures[record.id] = found
         return self._futures[record.id]
+
+    def is_late(self, future: Any) -> bool:
+        """Return whether a result was lost, and is being made again."""
+        return self._backend is not None and not self._backend.is_at_hand(future)
 
     def are_gone(self, record: TaskRunRecord, spec: RunSpec) -> bool:
         """Return whether what reads a task run of such a spec cannot be run."""
@@ -86,6 +91,8 @@ class Reusing:
         #: How many are taken over, are run, and are made again; and the names of the latter.
         self._taken = self._run = 0
         self._again: list[str] = []
+        #: What was lost with a worker, and the cluster makes again by itself.
+        self._late: list[str] = []
         #: Mapped tasks all of whose children are run: nobody knows yet how many there will be.
         self._maps: list[str] = []
 
@@ -153,6 +160,8 @@ class Reusing:
         if not header.stands_alone:
             if self._choice.is_needed(run.id) or self._plan.machine.keeps(run.id):
                 future = self._results.future_of(record)
+            if future is not None and self._results.is_late(future):
+                self._late.append(run.slug)
             run = run._replace(has_no_result=future is None)
             for value in self._results.value_here(record).values():
                 self._values[run.id] = value
@@ -179,14 +188,14 @@ class Reusing:
         run = [f"{self._run}"] if self._run or not self._maps else []
         run += [f"the children of {_named(self._maps)}"] if self._maps else []
         text += f", runs {' and '.join(run)}"
-        again = self._again
-        if not again:
-            return [text]
-        why = "its result is gone" if len(again) == 1 else "their results are gone"
-        return [
-            f"{text}, computes {len(again)} again because {why}",
-            f"computed again, for a result is gone: {_named(again)}",
-        ]
+        again, said = self._again, []
+        if again:
+            why = "its result is gone" if len(again) == 1 else "their results are gone"
+            text += f", computes {len(again)} again because {why}"
+            said.append(f"computed again, for a result is gone: {_named(again)}")
+        if self._late:
+            said.append(f"lost with a worker, and made again by Dask: {_named(self._late)}")
+        return [text, *said]
 
 
 def _named(slugs: Sequence[str]) -> str:

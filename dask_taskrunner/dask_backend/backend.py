@@ -71,6 +71,10 @@ class DaskBackend:
             return None
         return None if future.status in BAD else Future(future.key, self.client)
 
+    def is_at_hand(self, future: Any) -> bool:
+        """Return whether a state is there: a lost one Dask makes again."""
+        return bool(future.status != "lost")
+
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call something on the client's event loop, unless that has ended by then."""
         loop = cast(Any, self.client.loop)

@@ -222,6 +222,19 @@ def test_what_was_lost_is_computed_again(finish, backend):
     assert run.result() == 2 * sum(BIG)
 
 
+def test_what_the_cluster_makes_again_by_itself_is_waited_for_and_told(finish, backend):
+    first = finish(etl(good=False))
+    channel = backend.channels[first.run_id]
+    backend.late.append(channel.share(first._plan.ids["clean"]).task)
+    RAN.clear()
+    run = finish(etl(good=True), resume=first)
+    assert RAN == ["check", "total"]
+    assert told(run) == [
+        "reuses 2 task runs, runs 2",
+        "lost with a worker, and made again by Dask: clean",
+    ]
+
+
 def test_small_results_are_never_gone(finish):
     def flow(good):
         with Flow("small") as flow:
