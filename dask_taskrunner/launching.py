@@ -21,7 +21,7 @@ from dask_taskrunner.name_templates import field_names, make_name
 from dask_taskrunner.packing import Packer
 from dask_taskrunner.planning import FlowPlan, check_context, plan_flow
 from dask_taskrunner.result_cache import CachedResults, ResultCache
-from dask_taskrunner.resuming import check_resume, parameters_of, resume_run
+from dask_taskrunner.resuming import check_resume, listed, parameters_of, resume_run
 from dask_taskrunner.run_context import RESERVED
 
 #: Which results stay on the cluster after a run.
@@ -47,7 +47,7 @@ def launch(
     ``check`` is called with the plan before anything is sent, and ``before_start`` with the run:
     who is interrupted from then on knows what to cancel. ``options`` are those of :func:`prepare`.
     """
-    packer = Packer(max_constant_bytes)
+    packer, rerun = Packer(max_constant_bytes), listed(rerun)
     values, plan, name = prepare(
         flow,
         context=context,

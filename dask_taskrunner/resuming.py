@@ -48,7 +48,7 @@ def check_resume(
         It goes on.
     """
     if resume is None:
-        if _listed(rerun):
+        if listed(rerun):
             raise OptionError(
                 "rerun names what of an earlier run is run again, and so it needs resume=run; "
                 "without one all tasks are run"
@@ -147,7 +147,8 @@ def _tops(plan: FlowPlan, earlier: FlowRun) -> dict[int, TaskRunRecord]:
     return {run.id[0]: known[run.slug] for run in plan.machine.runs if run.slug in known}
 
 
-def _listed(tasks: Any) -> list[Any]:
+def listed(tasks: Any) -> list[Any]:
+    """Return tasks as a list, also one alone."""
     if tasks is None:
         return []
     # A slug would be taken for a list of letters, and a task cannot be iterated over.
@@ -160,7 +161,7 @@ def _named(
 ) -> set[TaskRunId]:
     """Return the task runs that the user names."""
     found: set[TaskRunId] = set()
-    for task in _listed(rerun):
+    for task in listed(rerun):
         group = flow.groups.get(task) if isinstance(task, str) else None
         child = _named_child(plan, tops, task)
         if group is not None and task not in plan.ids:

@@ -60,10 +60,10 @@ class Results:
         """Return whether what reads a task run of such a spec cannot be run."""
         header = record.header
         assert header is not None
-        # Nothing was mapped over it when it was made.
-        lacks_length = spec.is_mapped_over and header.kind and not _length(header)
-        is_there = header.stands_alone or self.future_of(record) is not None
-        return bool(lacks_length) or not is_there
+        if spec.is_mapped_over and header.kind and not _length(header):
+            # Nothing was mapped over it when it was made.
+            return True
+        return not header.stands_alone and self.future_of(record) is None
 
     def value_here(self, record: TaskRunRecord) -> dict[TaskRunId, object]:
         """Return the result where it was fetched when the runner closed, by the id it had."""

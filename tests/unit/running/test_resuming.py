@@ -125,19 +125,18 @@ def test_an_edited_function_or_constant_reruns_nothing_but_what_is_named(finish)
     assert told(run) == ["reuses 2 task runs, runs 2"]
 
 
-@pytest.mark.parametrize(
-    "name", [lambda f: "clean", lambda f: clean, lambda f: f.get_tasks("clean")]
-)
-def test_a_task_to_rerun_is_named_in_any_way_also_alone(finish, name):
+def test_a_task_to_rerun_is_named_in_any_way_also_alone(finish):
     flow = etl(good=True)
     first = finish(flow, keep="all")
-    for given in (name(flow), [name(flow)], (name(flow),)):
+    (bound,) = flow.get_tasks("clean")
+    for rerun in ("clean", clean, bound, ["clean"], (clean,), {bound}, iter(["clean"])):
         RAN.clear()
-        given = (
-            given[0] if isinstance(given, list | tuple) and isinstance(given[0], tuple) else given
-        )
-        finish(flow, resume=first, rerun=given)
+        finish(flow, resume=first, rerun=rerun)
         assert RAN == ["clean", "total"]
+    for nothing in ((), [], None):
+        RAN.clear()
+        finish(flow, resume=first, rerun=nothing)
+        assert RAN == []
 
 
 # --- results that are gone -----------------------------------------------------------------------
@@ -403,6 +402,24 @@ def test_a_task_that_became_mapped_runs_again(finish):
     RAN.clear()
     with pytest.raises(exceptions.ArgumentError):
         finish(flow(mapped=True), resume=first)
+
+
+def test_what_is_mapped_over_now_and_was_not_is_made_again_as_a_list(finish):
+    def flow(*, mapped):
+        with Flow("mapped") as flow:
+            rows = extract()
+            total(rows)
+            if mapped:
+                total.map(rows, task_args={"name": "each"})
+        return flow
+
+    first = finish(flow(mapped=False), keep="all")
+    RAN.clear()
+    run = finish(flow(mapped=True), resume=first)
+    assert RAN[0] == "extract"
+    assert told(run)[0] == (
+        "reuses 1 task run, runs the children of each, computes 1 again because its result is gone"
+    )
 
 
 # --- parameters ----------------------------------------------------------------------------------

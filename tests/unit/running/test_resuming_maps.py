@@ -18,6 +18,7 @@ from dask_taskrunner import (
     triggers,
     unmapped,
 )
+from dask_taskrunner.view.tally import Tally
 
 #: Too much for a header.
 LARGE = "x" * 2_000
@@ -81,6 +82,9 @@ def test_only_the_children_that_failed_run_again_and_what_is_behind_them(finish)
     assert [len(child.attempts) for child in run["fit"].children] == [0, 1, 0]
     assert run.counts == {"Success": 8}
     assert not run._driver.machine.validate()
+    tally = Tally(run.names)
+    tally.feed(run.history)
+    assert (tally.finished, tally.total) == (8, 8)
 
 
 def test_children_that_fail_again_fail_again(finish):
