@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dask_taskrunner.backend import Backend, RunSpec
+from dask_taskrunner.backend import Backend, RunSpec, spec_of
 from dask_taskrunner.driver import Driver
 from dask_taskrunner.graph.mapping import measure
 from dask_taskrunner.headers import Header, TaskRunId
@@ -115,7 +115,7 @@ class Reusing:
         record = self._before.tops[id[0]]
         if choice.length(run) is None:
             self._taken += 1
-            return self._given(run, record, self._plan.specs[id])
+            return self._given(run, record)
         children = self._children(run)
         is_whole = record.header is not None and record.header.is_successful
         if None in children or not is_whole:
@@ -138,9 +138,6 @@ class Reusing:
 
     def _children(self, run: PlannedRun) -> tuple[PlannedRun | None, ...]:
         """Return the children of a mapped task: those that are taken over; others are None."""
-        spec = self._plan.specs[run.id]._replace(
-            maps=None, arguments=b"", constants=(), upstream_slugs=()
-        )
         children: list[PlannedRun | None] = []
         for child in self._choice.children_of(run):
             if self._choice.is_run(child.id):
@@ -148,25 +145,32 @@ class Reusing:
                 children.append(None)
                 continue
             self._taken += 1
-            child = child._replace(upstream=(), lists=frozenset())
-            record = self._before.child(*child.id)
-            children.append(self._given(child, record, spec._replace(slug=child.slug)))
+            children.append(self._given(child, self._before.child(*child.id)))
         return tuple(children)
 
-    def _given(self, run: PlannedRun, record: TaskRunRecord, spec: RunSpec) -> PlannedRun:
-        header = _moved(record, run, with_length=spec.is_mapped_over)
-        run = run._replace(role="given", given=header)
+    def _given(self, run: PlannedRun, record: TaskRunRecord) -> PlannedRun:
+        is_mapped_over = self._plan.specs[run.id[0], -1].is_mapped_over
+        header = _moved(record, run, with_length=is_mapped_over)
+        # What has grown would grow again.
+        can_be_run = record.inner is None
+        run = run._replace(role="given", given=header, can_be_run=can_be_run)
+        if header.stands_alone:
+            return run
         future = None
-        if not header.stands_alone:
-            if self._choice.is_needed(run.id) or self._plan.machine.keeps(run.id):
-                future = self._results.future_of(record)
-            if future is not None and self._results.is_late(future):
-                self._late.append(run.slug)
-            run = run._replace(has_no_result=future is None)
-            for value in self._results.value_here(record).values():
-                self._values[run.id] = value
+        if self._choice.is_needed(run.id) or self._plan.machine.keeps(run.id):
+            future = self._results.future_of(record)
+        if future is not None:
+            self._hold(run, future)
+        for value in self._results.value_here(record).values():
+            self._values[run.id] = value
+        return run._replace(has_no_result=future is None)
+
+    def _hold(self, run: PlannedRun, future: Any) -> None:
+        if self._results.is_late(future):
+            self._late.append(run.slug)
+        spec = spec_of(self._plan.specs, run.id)
+        assert spec is not None
         self._specs[run.id] = spec._replace(held=future)
-        return run
 
     # -- words ----------------------------------------------------------------------------
 

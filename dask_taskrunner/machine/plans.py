@@ -105,6 +105,8 @@ class PlannedRun(NamedTuple):
     #: True where it is given and its result cannot be had: whoever stands behind it is told the
     #: state alone.
     has_no_result: bool = False
+    #: True where it is given and its task can be run here, as it is where the result is lost.
+    can_be_run: bool = False
     #: What goes out first where several can; -1 for its own position.
     wave: int = -1
 

@@ -143,6 +143,51 @@ def test_results_that_are_gone_are_computed_again_on_the_cluster(runner, client,
     )
 
 
+def test_workers_that_are_killed_while_the_rest_runs_cost_no_more(runner, client, cluster, marks):
+    bodies = Bodies(marks)
+    first = runner.run(bodies.flow())
+    marks.add("mended")
+
+    @task(name="total")
+    def waits(xs):
+        if marks.add("waits") == 1:
+            marks.wait("killed")
+        return int(sum(x.sum() for x in xs))
+
+    bodies.total = waits
+    run = runner.start(bodies.flow(), resume=first)
+    # The earlier run may be forgotten: what it held this one holds.
+    del first
+    marks.wait("waits")
+    for pid in worker_pids(client).values():
+        kill(pid)
+    marks.add("killed")
+    assert run.wait(30).state.is_successful()
+    assert run.result("total") == TOTAL
+    assert eventually(lambda: is_whole(cluster))
+
+
+def test_a_child_of_a_large_list_that_runs_alone_reads_its_element(runner, client, marks):
+    @task
+    def rows():
+        return [np.full(500_000, n) for n in range(8)]
+
+    @task
+    def clean(x):
+        marks.add("clean", context.slug)
+        if x[0] == 5 and not marks.count("mended"):
+            raise ValueError("five")
+        return int(x.sum())
+
+    with Flow("large") as flow:
+        clean.map(rows())
+    first = runner.run(flow)
+    marks.add("mended")
+    run = runner.run(flow, resume=first)
+    assert run.result() == [500_000 * n for n in range(8)]
+    assert marks.texts("clean")[8:] == ["clean[5]"]
+
+
 def test_a_changed_parameter_reruns_what_takes_it(runner, client, marks):
     bodies = Bodies(marks)
     marks.add("mended")

@@ -116,3 +116,49 @@ def test_a_cancel_leaves_what_was_given() -> None:
     story.is_cancelled()
     assert story.states() == ["Mapped", "Cancelled", "Cancelled", "Success"]
     assert story.record(0).header.more["counts"] == {"Success": 1, "Cancelled": 1}
+
+
+def test_what_is_given_and_may_be_run_here_is_made_again_where_it_is_lost() -> None:
+    """And so is what that is made from, of which nothing was there from the beginning."""
+    plan = make_plan({0: (), 1: (0,), 2: (1,)})
+    first, second, third = plan.runs
+    first = first._replace(
+        role="given", given=known(0, big=True), has_no_result=True, can_be_run=True
+    )
+    second = second._replace(role="given", given=known(1, big=True), can_be_run=True)
+    story = Story(plan._replace(runs=(first, second, third)))
+    assert sent(story.starts()) == [(2, 1)]
+    story.loses_value(1)
+    assert sent(story.wakes()) == [(0, 2), (1, 2), (2, 2)]
+    assert story.last_sent(1).upstream == (2,)
+    story.ends(0, big=True)
+    story.ends(1, big=True)
+    story.ends(2)
+    assert story.final == ("Success", "reference tasks succeeded")
+    # They keep the states that they were given.
+    assert [story.record(n).header.submission for n in (0, 1)] == [1, 1]
+
+
+def test_a_given_child_is_made_again_from_what_it_was_made_from() -> None:
+    plan = make_plan({0: (), 1: (0,), 2: (1,)}, maps={1: Over(elements=(0,))}, lists={2: (1,)})
+    first, mapped, last = plan.runs
+    first = first._replace(role="given", given=known(0, big=True, length=2), can_be_run=True)
+    children = tuple(
+        child._replace(
+            role="given", given=known(1, big=True)._replace(map_index=child.id[1]),
+            can_be_run=True,
+        )
+        for child in plan_children(mapped, 2)
+    )  # fmt: skip
+    story = Story(plan._replace(runs=(first, mapped._replace(children=children), last)))
+    story.starts()
+    story.wakes()
+    story.loses_value((1, 0))
+    # The list was let go: nobody read it.
+    assert sent(story.wakes()) == [(0, 2), ((1, 0), 2)]
+    assert story.last_sent((1, 0)).promised == {0: 2}
+    story.ends(0, big=True, length=2)
+    story.ends((1, 0), big=True)
+    assert sent(story.wakes()) == [(2, 2)]
+    story.ends(2)
+    assert story.final == ("Success", "reference tasks succeeded")
