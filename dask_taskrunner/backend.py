@@ -351,6 +351,10 @@ class Backend(OpensRuns, Protocol):
     """A connection to a cluster."""
 
     @property
+    def place(self) -> object:
+        """The connection, as the channels that were opened on it have it."""
+
+    @property
     def foreign(self) -> Foreign:
         """What it has of its own kind."""
 
@@ -359,6 +363,9 @@ class Backend(OpensRuns, Protocol):
 
         What ``future`` holds must not be let go meanwhile.
         """
+
+    def is_at_hand(self, future: Any) -> bool:
+        """Return whether a state is there, and not being made again because it was lost."""
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call something, in some thread, unless the connection has ended by then."""

@@ -135,6 +135,8 @@ class RunsFlows(Connected):
         return_tasks: Collection[Any] | Literal["all"] | None = None,
         start_tasks: Any = None,
         task_states: Mapping[Any, State] | None = None,
+        resume: FlowRun | None = None,
+        rerun: Collection[Any] = (),
         context: Mapping[str, Any] | None = None,
         keep: Keep = "reference",
         **more_parameters: Any,
@@ -159,6 +161,16 @@ class RunsFlows(Connected):
             Task -> its state, such as ``run["extract"].state`` of an earlier run, whose result it
             stands for, or ``Success(result=5)``. One that is final is not run; any other goes to
             the first attempt.
+        resume : FlowRun, optional
+            An earlier run on this cluster, which has ended: its successes are taken over, by slug,
+            of mapped tasks child by child. What failed, crashed, was cancelled, paused or never ran
+            is run, with all that is downstream of it; and so is what takes a parameter that has
+            another value than then, or is passed the result of another task. A parameter that is
+            given no value has the earlier run's. An edited function, or another constant, is no
+            reason: see `rerun`. What it comes to is the first of :attr:`FlowRun.notes`.
+        rerun : collection of tasks, optional
+            What of the earlier run is run again although it succeeded, with all that is downstream
+            of it: tasks, or single children such as ``"clean[17]"``.
         context : mapping, optional
             Further entries of the context of every task run, under names of their own.
         keep : {'reference', 'all', 'none'}
@@ -174,6 +186,8 @@ class RunsFlows(Connected):
             The runner is closed.
         OptionError, ParameterError, EmptyFlow, UnknownTask, UnpicklableArgument, LargeArgument
             The flow cannot be run so; nothing was sent.
+        NotFinished
+            The run that is to be resumed goes on.
         MissingTaskState
             What is run needs the state of a task that is neither run nor given one.
         ResultReleased
@@ -193,6 +207,8 @@ class RunsFlows(Connected):
             check=self._warn,
             start_tasks=start_tasks,
             task_states=task_states,
+            resume=resume,
+            rerun=rerun,
             cache=self._cache,
             before_start=self._keep_track,
         )

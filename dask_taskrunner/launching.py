@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypeAlias
@@ -14,11 +15,13 @@ from dask_taskrunner.given_states import Share
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.growing import Planner
 from dask_taskrunner.hook_thread import HookThread
+from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.middle import start_in_the_middle
 from dask_taskrunner.name_templates import field_names, make_name
 from dask_taskrunner.packing import Packer
 from dask_taskrunner.planning import FlowPlan, check_context, plan_flow
-from dask_taskrunner.result_cache import ResultCache
+from dask_taskrunner.result_cache import CachedResults, ResultCache
+from dask_taskrunner.resuming import check_resume, listed, parameters_of, resume_run
 from dask_taskrunner.run_context import RESERVED
 
 #: Which results stay on the cluster after a run.
@@ -36,6 +39,7 @@ def launch(
     cache: ResultCache,
     before_start: Callable[[FlowRun], None] | None = None,
     start_tasks: Any = None,
+    rerun: Any = (),
     **options: Any,
 ) -> FlowRun:
     """Start a flow; see :meth:`~dask_taskrunner.runner.DaskTaskRunner.start`.
@@ -43,34 +47,46 @@ def launch(
     ``check`` is called with the plan before anything is sent, and ``before_start`` with the run:
     who is interrupted from then on knows what to cancel. ``options`` are those of :func:`prepare`.
     """
-    packer = Packer(max_constant_bytes)
+    packer, rerun = Packer(max_constant_bytes), listed(rerun)
     values, plan, name = prepare(
         flow,
         context=context,
         packer=packer,
         foreign=backend.foreign,
         start_tasks=start_tasks,
+        rerun=rerun,
         share=backend.share,
+        backend=backend,
         **options,
     )
     check(plan)
-    # Where a run starts in its middle, its tasks are run from the beginning.
-    cached = cache.of_run(backend, offers=start_tasks is None)
+    # Where a run starts in its middle, its tasks are run from the beginning; and so is a rerun.
+    cached = cache.of_run(backend, offers=start_tasks is None and not rerun)
     plan, keys = cached.begin(plan)
     cached.watch(keys)
     run_id = uuid.uuid4().hex[:8]
     run = FlowRun(flow, plan, run_id, name or f"{flow.name}-{run_id}", values)
     spec = FlowSpec(run_id, _context(run, context, plan.stand_ins), plan.specs)
-    hooks = HookThread(f"dask-taskrunner-hooks-{run_id}")
     defaults = options["task_defaults"]
     planner = Planner(flow, plan, packer, cached, task_defaults=defaults, foreign=backend.foreign)
-    driver = Driver(plan.machine, spec, cached, hooks, run.listener, planner)
-    driver.values.give(plan.given_values)
-    run.attach(driver)
+    driver = _attach_driver(run, plan, spec, cached, planner)
     if before_start is not None:
         before_start(run)
     driver.start()
     return run
+
+
+def _attach_driver(
+    run: FlowRun, plan: FlowPlan, spec: FlowSpec, cached: CachedResults, planner: Planner
+) -> Driver:
+    """Return what drives a run, which has been told what is said first."""
+    hooks = HookThread(f"dask-taskrunner-hooks-{run.run_id}")
+    driver = Driver(plan.machine, spec, cached, hooks, run.listener, planner)
+    driver.values.give(plan.given_values)
+    run.attach(driver)
+    for text in plan.told:
+        run.listener.add_note(Note(text), time.time())
+    return driver
 
 
 def prepare(
@@ -86,17 +102,18 @@ def prepare(
     foreign: Foreign = NOTHING_FOREIGN,
     start_tasks: Any = None,
     task_states: Any = None,
+    resume: Any = None,
+    rerun: Any = (),
     share: Share = lambda _: None,
+    backend: Backend | None = None,
 ) -> tuple[dict[str, Any], FlowPlan, str]:
     """Return the flow's parameters, its plan, and the run's name where it was given one.
 
     It needs no cluster to find what is wrong.
     """
-    if not isinstance(flow, Flow):
-        raise OptionError(f"a runner runs a Flow, not {flow!r}")
-    if keep not in _KEEPS:
-        raise OptionError(f"keep must be one of {', '.join(map(repr, _KEEPS))}, not {keep!r}")
-    values = flow.resolve_parameters(parameters)
+    _check(flow, keep)
+    earlier = check_resume(resume, rerun, backend, (start_tasks, task_states))
+    values = flow.resolve_parameters(parameters_of(flow, earlier, parameters))
     name = _run_name(flow.name, run_name, values)
     _check_entries(context)
     plan = plan_flow(
@@ -108,10 +125,19 @@ def prepare(
         packer=packer,
         foreign=foreign,
     )
-    if start_tasks is not None or task_states is not None:
+    if earlier is not None:
+        plan = resume_run(flow, plan, earlier, rerun, values, backend)
+    elif start_tasks is not None or task_states is not None:
         plan = start_in_the_middle(flow, plan, start_tasks, task_states, share, packer)
     check_context(context, {k: v for k, v in values.items() if k not in plan.stand_ins})
     return values, plan, name
+
+
+def _check(flow: object, keep: object) -> None:
+    if not isinstance(flow, Flow):
+        raise OptionError(f"a runner runs a Flow, not {flow!r}")
+    if keep not in _KEEPS:
+        raise OptionError(f"keep must be one of {', '.join(map(repr, _KEEPS))}, not {keep!r}")
 
 
 def merge_parameters(given: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -183,11 +183,7 @@ class _Middle:
             if placed.role == "given" and given is not None and given.children is not None:
                 placed = placed._replace(children=self._children(placed, specs, given.children))
             runs.append(placed)
-        held = {id for id, spec in specs.items() if spec.held is not None}
-        # Of a mapped run some children may be another flow run's.
-        held |= {(n, -1) for n, _ in held}
-        for run in runs:
-            specs[run.id] = _naming_upstream(run, specs, held)
+        name_upstream(runs, specs)
         reference = self._reference()
         # What was kept for those that decided is kept for those that do.
         kept = old.kept
@@ -258,6 +254,15 @@ class _Middle:
         old = self._plan.machine.reference
         known = frozenset(id for id in old if self._role(id) != "outside")
         return known or frozenset(self._running - self._read)
+
+
+def name_upstream(runs: Iterable[PlannedRun], specs: dict[TaskRunId, RunSpec]) -> None:
+    """Have the cluster told this flow's names for what another run has made."""
+    held = {id for id, spec in specs.items() if spec.held is not None}
+    # Of a mapped run some children may be another flow run's.
+    held |= {(n, -1) for n, _ in held}
+    for run in runs:
+        specs[run.id] = _naming_upstream(run, specs, held)
 
 
 def _naming_upstream(

@@ -41,7 +41,8 @@ def value_of(record: TaskRunRecord, driver: Driver, timeout: float | None) -> ob
     deadline = None if timeout is None else time.monotonic() + timeout
     # A lost value that is being made again is worth waiting for.
     driver.wait_for(lambda: record.phase == "finished" or driver.final is not None, timeout)
-    if record.by_value is not None:
+    # One that was taken over without its result has lost none.
+    if record.by_value is not None and not record.plan.has_no_result:
         raise exceptions.ResultLost(str(record.by_value.message))
     left = None if deadline is None else max(0.0, deadline - time.monotonic())
     value = driver.values.fetch(record.id, left)

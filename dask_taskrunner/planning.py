@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from dask_taskrunner.backend import NOTHING_FOREIGN, Code, Foreign, RunSpec
 from dask_taskrunner.exceptions import MissingResult
 from dask_taskrunner.foreign_arguments import FOREIGN, find_foreign, foreign_in, foreign_tasks
+from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.flow_tasks import Group
 from dask_taskrunner.graph.tasks import BoundTask, Node
@@ -47,6 +48,10 @@ class FlowPlan(NamedTuple):
         Flows that are used as tasks by graphs that have joined, and these graphs, by slug.
     given_values : mapping
         Results that were given by value.
+    edges : tuple of Edge
+        The flow's, as they were.
+    told : sequence of str
+        What is said of the run before it begins; the first goes into its title.
 
     Lists and dicts take in what joins while the flow runs.
     """
@@ -60,6 +65,8 @@ class FlowPlan(NamedTuple):
     warnings: Sequence[str]
     groups: dict[str, Group]
     given_values: Mapping[TaskRunId, object] = {}
+    edges: tuple[Edge, ...] = ()
+    told: Sequence[str] = ()
 
     @property
     def definitions(self) -> tuple[bytes, ...]:
@@ -131,7 +138,7 @@ def plan_flow(
     )
     ids = {task.slug: (n, -1) for n, task in enumerate(tasks)}
     return FlowPlan(
-        machine, specs, list(tasks), list(resolved), ids, stand_ins, packer.warnings, {}
+        machine, specs, [*tasks], [*resolved], ids, stand_ins, packer.warnings, {}, {}, flow.edges
     )
 
 

@@ -335,6 +335,8 @@ def _check_flow(
     return_tasks: Collection[Any] | Literal["all"] | None = None,
     start_tasks: Any = None,
     task_states: Mapping[Any, State] | None = None,
+    resume: FlowRun | None = None,
+    rerun: Collection[Any] = (),
     keep: Keep = "reference",
     run_name: str | None = None,
     context: Mapping[str, Any] | None = None,
@@ -353,4 +355,6 @@ def _check_flow(
         packer=Packer(),
         start_tasks=start_tasks,
         task_states=task_states,
+        resume=resume,
+        rerun=rerun,
     )

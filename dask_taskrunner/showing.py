@@ -171,4 +171,4 @@ def _lines_since(run: FlowRun, seen: int) -> NewLines:
 
 
 def _title(run: FlowRun) -> Title:
-    return Title(run.flow.name, run.run_name, run.where)
+    return Title(run.flow.name, run.run_name, run.where, next(iter(run._plan.told), ""))

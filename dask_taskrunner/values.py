@@ -37,6 +37,10 @@ class Values:
             return self._fetched[id]
         return self._channel.fetch(id, timeout)
 
+    def here(self, ids: Iterable[TaskRunId]) -> dict[TaskRunId, object]:
+        """Return those of the values that were fetched already."""
+        return {id: self._fetched[id] for id in ids if id in self._fetched}
+
     def give(self, values: Mapping[TaskRunId, object]) -> None:
         """Take values that were here from the beginning."""
         self._fetched.update(values)

@@ -42,6 +42,11 @@ class DaskBackend:
         self._closed = False
 
     @property
+    def place(self) -> object:
+        """The client."""
+        return self.client
+
+    @property
     def foreign(self) -> Foreign:
         """Dask's futures, its lazy values where anybody has made one, and its collections."""
         delayed = sys.modules.get("dask.delayed")
@@ -65,6 +70,10 @@ class DaskBackend:
         if not isinstance(future, Future) or future.client is not self.client:
             return None
         return None if future.status in BAD else Future(future.key, self.client)
+
+    def is_at_hand(self, future: Any) -> bool:
+        """Return whether a state is there: a lost one Dask makes again."""
+        return bool(future.status != "lost")
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call something on the client's event loop, unless that has ended by then."""

@@ -248,7 +248,7 @@ def _broken_role(board: Board, record: TaskRunRecord) -> Iterator[str]:
         yield f"{slug} is foreign, and it is this run's own or has ended"
     if not board.has_begun or role == "run":
         return
-    if phase in ("waiting", "queued", "submitted", "delayed"):
+    if phase in ("waiting", "queued", "submitted", "delayed") and not record.plan.can_be_run:
         yield f"{slug} is {phase}, and it is not run here"
     if role == "outside" and (phase != "paused" or record.header is not None):
         yield f"{slug} is not part of this run, and it was touched"

@@ -7,14 +7,14 @@ asked; then its children are sent, and it only shows how far they are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from dask_taskrunner.headers import Header, TaskRunId, child_slug
+from dask_taskrunner.headers import Header
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.growth import Growth
 from dask_taskrunner.machine.inner_runs import InnerRuns
-from dask_taskrunner.machine.plans import MapPlan, PlannedRun
+from dask_taskrunner.machine.plans import MapPlan, plan_children
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.machine.sources import children_of
 from dask_taskrunner.machine.submissions import expanded_by_index, expands_at_once
@@ -88,7 +88,7 @@ class Families:
             # Where its trigger was asked, the worker has told them.
             pending = self._desk.made(record, "Pending", None)
             self._desk.call_handlers(record, pending, header)
-        self._growth.add_children(record, self._children(record, length))
+        self._growth.add_children(record, plan_children(record.plan, length))
         board.families.append(record)
         # Those mapped over this one, and over nothing else, need not wait for its children.
         board.queue_behind(record)
@@ -121,27 +121,6 @@ class Families:
             text = f"map: what {record.plan.slug} is mapped over is not equally long: {told}"
             return f"{text}. Cut the longer one, or set zip_shortest=True.", 0
         return "", min(length for _, length in lengths)
-
-    def _children(self, record: TaskRunRecord, length: int) -> Iterator[PlannedRun]:
-        plan, maps = record.plan, _maps(record)
-        child = plan._replace(maps=None)
-        lists = {plan.upstream[position] for position in plan.lists}
-        for i in range(length):
-            upstream = plan.upstream
-            if maps.by_index:
-                upstream = tuple(
-                    (id[0], i) if position in maps.by_index else id
-                    for position, id in enumerate(upstream)
-                )
-            if maps.own_upstream:
-                upstream = (*upstream[: maps.common], *maps.own_upstream[i])
-                child = child._replace(lists=_positions(upstream, lists))
-            yield child._replace(
-                id=(record.id[0], i),
-                slug=child_slug(plan.slug, i),
-                upstream=upstream,
-                nbytes=plan.nbytes + (maps.child_bytes[i] if maps.child_bytes else 0),
-            )
 
     def _source(self, record: TaskRunRecord, position: int) -> TaskRunRecord:
         return self._board.records[record.plan.upstream[position]]
@@ -191,10 +170,6 @@ class Families:
         ]
         more = f" and {len(slugs) - 1} more" if len(slugs) > 1 else ""
         return self._desk.made(record, "Paused", f"{slugs[0]}{more} paused")
-
-
-def _positions(ids: tuple[TaskRunId, ...], wanted: set[TaskRunId]) -> frozenset[int]:
-    return frozenset(position for position, id in enumerate(ids) if id in wanted)
 
 
 def _maps(record: TaskRunRecord) -> MapPlan:

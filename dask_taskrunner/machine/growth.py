@@ -8,8 +8,9 @@ that may be sent again stands behind it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
-from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.headers import Header, TaskRunId, standing_alone
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import (
     ForeignEnded,
@@ -19,7 +20,7 @@ from dask_taskrunner.machine.events import (
     ResultsWanted,
     RunsAdded,
 )
-from dask_taskrunner.machine.plans import InnerPlan, PlannedRun
+from dask_taskrunner.machine.plans import InnerPlan, PlannedRun, plan_children
 from dask_taskrunner.machine.records import TaskRunRecord, read_by
 
 
@@ -42,7 +43,13 @@ class Growth:
 
     def begin_all(self) -> None:
         """Begin every run of the plan, in its order."""
-        self._begin(list(self._board.records.values()))
+        found: list[TaskRunRecord] = []
+        # All children that are known are there before anything ends: one is another's reader.
+        for record in list(self._board.records.values()):
+            found.append(record)
+            if record.plan.children is not None:
+                found += self._bring(record, record.plan.children)
+        self._begin(found)
 
     def runs_added(self, event: RunsAdded) -> None:
         """Take in runs that came later."""
@@ -120,8 +127,6 @@ class Growth:
         elif given is None:
             return
         elif role == "given":
-            if record.plan.children is not None:
-                self._bring(record, record.plan.children)
             self._arrive(record, given)
         else:
             record.run_number = given.more.get("last_run_number", 0) + 1
@@ -129,17 +134,27 @@ class Growth:
             if due is not None and due > self._desk.time:
                 self._wait(record, given, due)
 
-    def _bring(self, record: TaskRunRecord, children: tuple[PlannedRun, ...]) -> None:
-        """Take in the children of a mapped run that was not run here."""
+    def _bring(
+        self, record: TaskRunRecord, children: tuple[PlannedRun | None, ...]
+    ) -> list[TaskRunRecord]:
+        """Take in the children of a mapped run that are known from the beginning."""
         board, before = self._board, record.shown
-        length = len(children)
-        header = self._desk.made(record, "Running", f"{length} of {length} finished")
+        length, is_run = len(children), record.plan.role == "run"
+        given = sum(child is not None for child in children)
+        header = self._desk.made(record, "Running", f"{given} of {length} finished")
         header = header._replace(more={"children": length})
         board.counts[record.plan.name][before] -= 1
         record.length = record.unfinished_children = length
         board.move(record, "expanded")
         board.show(record, before, self._desk.time, header)
-        self._begin([self._add(child, record) for child in children])
+        if is_run:
+            pending = self._desk.made(record, "Pending", None)
+            self._desk.call_handlers(record, pending, header)
+            board.families.append(record)
+        # Of one that is given the plan may tell of fewer.
+        own = iter(plan_children(record.plan, length) if is_run else ())
+        plans = (known or planned for known, planned in zip_longest(children, own))
+        return [self._add(plan, record) for plan in plans if plan is not None]
 
     def _leave_out(self, record: TaskRunRecord, given: Header | None) -> None:
         """Have a run stand still, and show the state that it is given."""
@@ -160,7 +175,9 @@ class Growth:
     def _arrive(self, record: TaskRunRecord, header: Header) -> None:
         """End a run that was not run here; a future has what its header has not."""
         record.submission = 1
-        record.future = not header.stands_alone
+        record.future = not (header.stands_alone or record.plan.has_no_result)
+        if record.plan.has_no_result:
+            record.by_value = standing_alone(header)
         self._desk.end(record, header)
 
     def foreign_ended(self, event: ForeignEnded) -> None:

@@ -167,7 +167,7 @@ class Losses:
 
     def _make_again(self, record: TaskRunRecord, text: str) -> None:
         found = self._gone_with(record)
-        lacking = next((again for again in found if again.plan.role != "run"), None)
+        lacking = next((again for again in found if not _is_ours(again)), None)
         if record.values or record.innocent >= INNOCENT:
             record.crashes += 1
         else:
@@ -188,7 +188,7 @@ class Losses:
         records = self._board.records
         found, stack = {record.id}, [record]
         while stack:
-            gone = [source for source in sources_of(stack.pop(), records) if source.is_gone]
+            gone = [source for source in sources_of(stack.pop(), records) if source.is_missing]
             stack.extend(source for source in gone if source.id not in found)
             found.update(source.id for source in gone)
         return [records[id] for id in sorted(found)]
@@ -200,6 +200,7 @@ class Losses:
             if record.loop_from:
                 # What it began with the last time was let go when it ended.
                 start_over(record)
+            record.by_value = None
             board.move(record, "waiting")
         # Only now it is known which of them wait for others.
         for record in found:
@@ -257,3 +258,8 @@ class Losses:
 def re_executed(header: Header) -> Header:
     """Return the header of an execution that came after the run's end."""
     return header._replace(more={**header.more, "outcome": "re-executed"})
+
+
+def _is_ours(record: TaskRunRecord) -> bool:
+    """Return whether a run's body may be run here."""
+    return record.plan.role == "run" or record.plan.can_be_run

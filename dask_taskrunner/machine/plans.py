@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.headers import Header, TaskRunId, child_slug
 
 #: How a task run stands in the plan. ``run``: it is run, from the state that it is given or from
 #: the beginning; ``given``: it has its final state already; ``outside``: it is not part of this
@@ -34,6 +34,9 @@ class MapPlan(NamedTuple):
         Per child: what only it stands behind, where there is such.
     child_bytes : sequence of int
         Per child: bytes of its own in the message.
+    promised : mapping
+        Position of an upstream run of whose result each child takes an element -> how many there
+        were when the children came to be, where that was in an earlier run.
     """
 
     by_index: Mapping[int, str] = {}
@@ -43,6 +46,7 @@ class MapPlan(NamedTuple):
     common: int = 0
     own_upstream: Sequence[tuple[TaskRunId, ...]] = ()
     child_bytes: Sequence[int] = ()
+    promised: Mapping[int, int] = {}
 
 
 class InnerPlan(NamedTuple):
@@ -95,8 +99,14 @@ class PlannedRun(NamedTuple):
     maps: MapPlan | None = None
     #: Positions of upstream runs of which it is passed a list, if these are mapped.
     lists: frozenset[int] = frozenset()
-    #: Of a mapped run that is given: its children, which are as well.
-    children: tuple[PlannedRun, ...] | None = None
+    #: Of a mapped run whose children are known from the beginning: those that are given, and None
+    #: for each that is run. Where the run is given itself, all are.
+    children: tuple[PlannedRun | None, ...] | None = None
+    #: True where it is given and its result cannot be had: whoever stands behind it is told the
+    #: state alone.
+    has_no_result: bool = False
+    #: True where it is given and its task can be run here, as it is where the result is lost.
+    can_be_run: bool = False
     #: What goes out first where several can; -1 for its own position.
     wave: int = -1
 
@@ -141,3 +151,31 @@ class Plan(NamedTuple):
     def keeps(self, id: TaskRunId) -> bool:
         """Return whether the result is held when nobody on the cluster needs it."""
         return self.kept is None or (id[0], -1) in self.kept
+
+
+def plan_children(plan: PlannedRun, length: int) -> Iterator[PlannedRun]:
+    """Yield the children of a mapped run."""
+    maps = plan.maps
+    assert maps is not None
+    child = plan._replace(maps=None, children=None)
+    lists = {plan.upstream[position] for position in plan.lists}
+    for i in range(length):
+        upstream = plan.upstream
+        if maps.by_index:
+            upstream = tuple(
+                (id[0], i) if position in maps.by_index else id
+                for position, id in enumerate(upstream)
+            )
+        if maps.own_upstream:
+            upstream = (*upstream[: maps.common], *maps.own_upstream[i])
+            child = child._replace(lists=_positions(upstream, lists))
+        yield child._replace(
+            id=(plan.id[0], i),
+            slug=child_slug(plan.slug, i),
+            upstream=upstream,
+            nbytes=plan.nbytes + (maps.child_bytes[i] if maps.child_bytes else 0),
+        )
+
+
+def _positions(ids: tuple[TaskRunId, ...], wanted: set[TaskRunId]) -> frozenset[int]:
+    return frozenset(position for position, id in enumerate(ids) if id in wanted)

@@ -241,6 +241,12 @@ class TaskRunRecord(Shared):
             and not self.header.stands_alone
         )
 
+    @property
+    def is_missing(self) -> bool:
+        """True where whoever is made again and reads this one needs it to be made again, too."""
+        never_had = self.plan.has_no_result and self.by_value is not None
+        return self.is_gone or (never_had and self.phase == "finished")
+
     def is_open_in(self, phase: Phase) -> bool:
         """Return whether a downstream run may stand behind this one in a phase.
 

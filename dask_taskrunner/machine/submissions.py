@@ -126,10 +126,19 @@ def _promised(record: TaskRunRecord, records: Records, picked: set[int]) -> Mapp
     promised = {}
     for position in elements_of(record):
         # As it was when there came to be so many children; it may be another now.
-        header = records[record.plan.upstream[position]].header
-        assert header is not None
-        promised[position] = -1 if position in picked else header.more["length"]
+        length = _known_length(record, position)
+        if length is None:
+            header = records[record.plan.upstream[position]].header
+            assert header is not None
+            length = header.more["length"]
+        promised[position] = -1 if position in picked else length
     return promised or NO_NUMBERS
+
+
+def _known_length(record: TaskRunRecord, position: int) -> int | None:
+    """Return what a child was promised in an earlier run, if it was there already."""
+    maps = None if record.family is None else record.family.plan.maps
+    return None if maps is None else maps.promised.get(position)
 
 
 def _sizes(record: TaskRunRecord, records: Records, picked: set[int]) -> Mapping[int, int]:
@@ -137,6 +146,6 @@ def _sizes(record: TaskRunRecord, records: Records, picked: set[int]) -> Mapping
     sizes = {}
     for position in elements_of(record):
         header = records[record.plan.upstream[position]].header
-        assert header is not None
-        sizes[position] = 0 if position in picked else header.nbytes
+        # What an earlier run had made may be on its way only now.
+        sizes[position] = 0 if position in picked or header is None else header.nbytes
     return sizes or NO_NUMBERS

@@ -20,6 +20,8 @@ class Title(NamedTuple):
     run_name: str
     #: The cluster, in words.
     where: str
+    #: What is said of the run before it begins.
+    told: str = ""
 
 
 class Remark(NamedTuple):

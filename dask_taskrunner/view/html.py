@@ -166,8 +166,9 @@ def block(tally: Tally, title: Title, now: float, *, most_groups: int = MOST_GRO
 
 
 def _first_line(title: Title) -> str:
-    where = quiet(f" on {escaped(title.where)}") if title.where else ""
-    return f"<b>{escaped(title.flow_name)} {escaped(repr(title.run_name))}</b>{where}"
+    more = f" on {escaped(title.where)}" if title.where else ""
+    more += f": {escaped(title.told)}" if title.told else ""
+    return f"<b>{escaped(title.flow_name)} {escaped(repr(title.run_name))}</b>{quiet(more)}"
 
 
 def _group_row(group: Group, now: float) -> list[str]:

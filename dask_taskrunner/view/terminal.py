@@ -134,13 +134,20 @@ def draw(
             told(group, now),
         )
     lines: list[RenderableType] = [
-        Text(f"{title.flow_name} {title.run_name!r} on {title.where}", style="bold"),
+        _first_line(title),
         table,
     ]
     if hidden := len(tally.groups) - len(shown):
         lines.append(Text(f"  and {hidden} more", style="dim"))
     lines.append(last_line(tally, now))
     return Lines(*lines)
+
+
+def _first_line(title: Title) -> Text:
+    from rich.text import Text
+
+    line = Text(f"{title.flow_name} {title.run_name!r} on {title.where}", style="bold")
+    return line.append(f": {title.told}", style="not bold") if title.told else line
 
 
 def bar(group: Group, cells: int) -> Text:

@@ -197,7 +197,10 @@ class Received:
     @classmethod
     def by_value(cls, fields: list[Any], slug: str) -> Received:
         """Return a state that came with the call, because no future holds it."""
-        return cls(_wire(fields, slug))
+        received = cls(_wire(fields, slug))
+        # Where its result is gone, who gets it so is passed none: there is nothing to open.
+        received._parts = None
+        return received
 
     def open(self) -> None:
         """Put the value into the state.

@@ -64,6 +64,12 @@ def made(open_run: OpenRun, source: Any = give) -> BareRun:
     return run
 
 
+def test_a_backend_and_its_channels_are_in_one_place(open_run: OpenRun, backend: Backend):
+    first, second = made(open_run), made(open_run)
+    assert first.channel.place is second.channel.place is backend.place
+    assert backend.is_at_hand(first.channel.share(first.id("give")))
+
+
 def test_a_state_is_shared_with_another_run_and_outlives_the_first(
     open_run: OpenRun, backend: Backend
 ):

@@ -128,6 +128,8 @@ class FakeBackend:
         self.channels: dict[str, FakeChannel] = {}
         #: A run whose headers are swallowed must be asked for them.
         self.is_silent = False
+        #: What was lost, and is being made again.
+        self.late: list[FakeTask | None] = []
         #: What was asked to be called, and in how many seconds.
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self._free = list(self.workers)
@@ -146,6 +148,10 @@ class FakeBackend:
         monkeypatch.setattr(worker_side, "get_worker", lambda: self.worker_here)
 
     @property
+    def place(self) -> object:
+        return self
+
+    @property
     def foreign(self) -> Foreign:
         return Foreign((FakeFuture,))
 
@@ -157,6 +163,9 @@ class FakeBackend:
         if future.home is not self or future.is_gone:
             return None
         return FakeFuture(None, future.task, self)
+
+    def is_at_hand(self, future: FakeFuture) -> bool:
+        return future.task not in self.late
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         self.timers.append((seconds, call))

@@ -42,6 +42,12 @@ def test_where_there_is_no_room_the_rest_is_counted(midway):
     assert lines[3] == "and 2 more"
 
 
+def test_what_is_said_first_of_a_run_stands_in_the_first_line():
+    title = TITLE._replace(told="reuses <b>2</b>")
+    first = words(block(Tally({}), title, 1000.0))[0]
+    assert first == "etl 'nightly' on LocalCluster, 2 workers: reuses <b>2</b>"
+
+
 def test_a_cluster_that_is_not_known_is_not_named():
     assert words(block(Tally({}), Title("etl", "nightly", ""), 1000.0))[0] == "etl 'nightly'"
 

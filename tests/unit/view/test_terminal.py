@@ -43,6 +43,15 @@ def test_the_block_has_a_line_per_task_name(midway):
     ]
 
 
+def test_what_is_said_first_of_a_run_stands_in_the_first_line(midway):
+    title = TITLE._replace(told="reuses 213 task runs, runs 4")
+    console = Console(width=100, record=True, file=io.StringIO(), color_system=None)
+    console.print(draw(midway.tally, title, 1007.0))
+    first, second, *_ = console.export_text().splitlines()
+    assert first == "etl 'nightly' on LocalCluster, 2 workers: reuses 213 task runs, runs 4"
+    assert second.split()[0] == "f"
+
+
 def test_what_was_tried_again_is_told_to_the_end():
     told = Story("ab").flow(0, "Running")
     for n, retries in ((0, 1), (1, 3)):
