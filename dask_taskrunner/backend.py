@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from dask_taskrunner.clocks import Clock
 from dask_taskrunner.headers import Header, TaskRunId, child_slug
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event
@@ -259,6 +260,9 @@ class FlowSpec(NamedTuple):
 
 class Channel(Protocol):
     """One flow run's way to the cluster and back."""
+
+    #: What time it is there.
+    clock: Clock
 
     @property
     def place(self) -> object:
