@@ -338,7 +338,7 @@ class Columns(NamedTuple):
         if not header.kind:
             raise ArgumentError(f"map: {self.name} has nothing to map over: {header.message}")
         why = header.more["no_length"].replace(ARGUMENT, label)
-        text = f"map: {self.name} cannot be mapped over {label}, a {header.kind}. {why}"
+        text = f"map: {self.name} cannot be mapped over {label}, of type {header.kind}. {why}"
         raise ArgumentError(text)
 
     def of(self, i: int) -> dict[str, Any]:
@@ -391,6 +391,6 @@ def _elements_of(name: str, label: str, value: Any, foreign_types: tuple[type, .
         right = "Write unmapped(...) to pass the whole to each, or compute it first."
     if right is not None:
         kind = type(value).__name__
-        raise ArgumentError(f"map: {name} cannot be mapped over {label}, a {kind}. {right}")
+        raise ArgumentError(f"map: {name} cannot be mapped over {label}, of type {kind}. {right}")
     # They are sent from here one by one: as iteration gives them, plain numbers of a Series.
     return list(elements_of(name, label, value))

@@ -207,7 +207,7 @@ def elements_of(name: str, label: str, value: Any) -> Any:
     right = right_line(label, value)
     if right is not None:
         kind = type(value).__name__
-        raise ArgumentError(f"map: {name} cannot be mapped over {label}, a {kind}. {right}")
+        raise ArgumentError(f"map: {name} cannot be mapped over {label}, of type {kind}. {right}")
     return sequence_of(value)
 
 

@@ -12,7 +12,7 @@ from dask_taskrunner.machine.events import Loss
 from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.machine.records import ACTIVE, READ, TaskRunRecord, read_by
 from dask_taskrunner.machine.sources import all_are_there, children_of, sources_of
-from dask_taskrunner.machine.submissions import expanded_by_index
+from dask_taskrunner.machine.submissions import expanded_by_index, expands_at_once
 from dask_taskrunner.states import Cancelled, Failed
 
 #: How many task runs a message names before it only counts.
@@ -180,8 +180,7 @@ def _is_awaiting(board: Board, record: TaskRunRecord) -> bool:
         )
     apart = expanded_by_index(record, board.records)
     going_on = [board.records[record.plan.upstream[place]].phase != "finished" for place in apart]
-    is_known = not maps.elements and len(apart) == len(maps.by_index)
-    return not is_known and len(awaited) > sum(going_on)
+    return not expands_at_once(record, board.records) and len(awaited) > sum(going_on)
 
 
 def _broken_phase(board: Board, record: TaskRunRecord) -> Iterator[str]:

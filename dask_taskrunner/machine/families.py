@@ -17,7 +17,7 @@ from dask_taskrunner.machine.inner_runs import InnerRuns
 from dask_taskrunner.machine.plans import MapPlan, PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.machine.sources import children_of
-from dask_taskrunner.machine.submissions import expanded_by_index
+from dask_taskrunner.machine.submissions import expanded_by_index, expands_at_once
 from dask_taskrunner.states import STATE_CLASSES, Failed
 
 #: What a message names first.
@@ -59,11 +59,10 @@ class Families:
 
     def _begin(self, record: TaskRunRecord) -> None:
         """Expand a mapped run, or have its trigger asked, as soon as its lengths are known."""
-        maps = _maps(record)
-        apart = expanded_by_index(record, self._board.records)
-        if not maps.elements and len(apart) == len(maps.by_index):
+        if expands_at_once(record, self._board.records):
             self.expand(record)
             return
+        apart = expanded_by_index(record, self._board.records)
         # What it is mapped over child by child, each child waits for by itself.
         going_on = sum(self._source(record, place).phase != "finished" for place in apart)
         if record.unfinished_upstream == going_on:
@@ -115,7 +114,7 @@ class Families:
             if "length" not in header.more:
                 why = header.more.get("no_length", "").replace("{argument}", argument)
                 text = f"{record.plan.name} cannot be mapped over {argument}, the result of {slug}"
-                return f"map: {text}, a {header.kind}. {why}", 0
+                return f"map: {text}, of type {header.kind}. {why}", 0
             lengths.append((slug, header.more["length"]))
         if len({length for _, length in lengths}) > 1 and not maps.zip_shortest:
             told = ", ".join(f"{slug} has {length}" for slug, length in lengths)

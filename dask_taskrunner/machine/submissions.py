@@ -55,6 +55,21 @@ def expanded_by_index(record: TaskRunRecord, records: Records) -> set[int]:
     return {position for position in places if records[plan.upstream[position]].length is not None}
 
 
+def expands_at_once(record: TaskRunRecord, records: Records) -> bool:
+    """Return whether a mapped run needs no word of a worker to become its children.
+
+    Its lengths are known here, and each child asks its own trigger. Where there are none the run
+    has to ask, if there is anything to ask about: it may stand in a branch that is not taken.
+    """
+    plan, maps = record.plan, record.plan.maps
+    assert maps is not None
+    apart = expanded_by_index(record, records)
+    if maps.elements or len(apart) < len(maps.by_index):
+        return False
+    lengths = {*maps.lengths.values(), *(records[plan.upstream[at]].length for at in apart)}
+    return 0 not in lengths or len(apart) == len(plan.upstream)
+
+
 def _told(id: TaskRunId, records: Records) -> Header:
     """Return what a trigger is told of a run that has finished; its value stays where it is."""
     source = records[id]

@@ -244,6 +244,8 @@ class _Execution:
         task.name, task.slug = self.call.name, self.call.slug
         if self.call.ignores_trigger:
             task.skip_on_upstream_skip = False
+            # What catches skips has a rule of its own.
+            task.ignores_branch = True
         body = task.call
         if self.call.is_mapped_over:
             body = _as_sequence(body)

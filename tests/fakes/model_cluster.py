@@ -126,7 +126,8 @@ class ModelCluster(ModelDask):
 
     def _check(self) -> None:
         machine = self.machine
-        assert machine.validate() == []
+        broken = machine.validate()
+        assert not broken, broken
         for id, record in machine.records.items():
             assert record.future == (id in self.held) or self._finish is not None, id
             if id in self._finals:

@@ -100,15 +100,18 @@ class _Oracle:
         maps = run.maps
         assert maps is not None
         expanded = {at for at in maps.by_index if run.upstream[at] in self.lengths}
-        if maps.elements or expanded != set(maps.by_index):
+        # Where there are no children to ask their triggers, its own is asked.
+        known = {*maps.lengths.values(), *(self.lengths[run.upstream[at]] for at in expanded)}
+        is_empty = 0 in known and len(expanded) < len(run.upstream)
+        if maps.elements or expanded != set(maps.by_index) or is_empty:
             # Its trigger is asked about all but that.
             sources = [id for at, id in enumerate(run.upstream) if at not in expanded]
             seen = [self._seen(id) for id in sources]
             if None in seen:
                 self.outcomes[run.id] = None
                 return
-            known = [states for states in seen if states is not None]
-            state = before_body(self.scripts[run.id], known)
+            told = [states for states in seen if states is not None]
+            state = before_body(self.scripts[run.id], told)
             if state is not None:
                 self.outcomes[run.id] = state, None
                 return

@@ -158,14 +158,16 @@ def test_what_is_never_mapped_over_shows_the_right_line(runner, value, line):
     with pytest.raises(exceptions.ArgumentError) as caught:
         runner.map(add, value, [1, 2])
     text = str(caught.value)
-    assert text.startswith(f"map: add cannot be mapped over x, a {type(value).__name__}. ")
+    assert text.startswith(f"map: add cannot be mapped over x, of type {type(value).__name__}. ")
     assert line in text
 
 
 def test_an_array_without_dimensions_says_so(runner):
     import numpy as np
 
-    with pytest.raises(exceptions.ArgumentError, match=r"over x, a ndarray. Write x=unmapped"):
+    with pytest.raises(
+        exceptions.ArgumentError, match=r"over x, of type ndarray. Write x=unmapped"
+    ):
         runner.map(add, np.array(5))
 
 
@@ -177,7 +179,9 @@ class Collection:
 
 
 def test_a_lazy_collection_is_refused(runner):
-    with pytest.raises(exceptions.ArgumentError, match=r"a Collection. Write unmapped\(...\)"):
+    with pytest.raises(
+        exceptions.ArgumentError, match=r"of type Collection. Write unmapped\(...\)"
+    ):
         runner.map(add, Collection())
 
 

@@ -116,8 +116,8 @@ def test_several_of_them_and_known_ones_go_together(runner):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("fast", "map: add cannot be mapped over x, a str. Write x=unmapped('fast') to pass"),
-        (None, "map: add cannot be mapped over x, a NoneType. Write x=unmapped(None)"),
+        ("fast", "map: add cannot be mapped over x, of type str. Write x=unmapped('fast') to pass"),
+        (None, "map: add cannot be mapped over x, of type NoneType. Write x=unmapped(None)"),
         ({"a": 1}, "Write x=unmapped(...) to pass the whole"),
         (5, "Write x=unmapped(5) to pass the same to each"),
     ],

@@ -304,6 +304,6 @@ def test_what_has_no_length_is_told_with_the_right_line() -> None:
     story.wakes()
     story.may_expand(1)
     assert story.record(1).header.message == (
-        "map: task1 cannot be mapped over a0, the result of t0, a int. "
+        "map: task1 cannot be mapped over a0, the result of t0, of type int. "
         "Write a0=unmapped(5) to pass the same to each"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fakes.gates import PATIENCE
 
 from dask_taskrunner import (
     Flow,
@@ -248,3 +249,30 @@ def test_branches_that_are_maps_are_merged(finish, value, result):
     run = finish(flow)
     assert run.result(merged) == result
     assert run.state.is_successful()
+
+
+# --- what somebody wants to run whatever its branch ----------------------------------------------
+
+
+def in_a_branch(**options):
+    with Flow("branch") as flow:
+        one = give(1)
+        with case(give("no"), "yes"):
+            merged = merge(one, task_args=options)
+            kept = drop_missing([one], task_args=options)
+    return flow, merged, kept
+
+
+def test_a_start_task_that_catches_skips_runs_in_a_branch_that_is_not_taken(finish):
+    flow, merged, kept = in_a_branch()
+    earlier = finish(flow, return_tasks="all")
+    assert earlier[merged].state.is_skipped()
+    again = finish(flow, start_tasks=[merged, kept], task_states=earlier.states)
+    assert again.result() == {"merge": 1, "drop_missing": [1]}
+
+
+def test_so_does_an_approved_one(finish):
+    flow, merged, kept = in_a_branch(trigger=triggers.manual_only)
+    run = finish(flow)
+    run.approve(merged, kept)
+    assert run.wait(PATIENCE).result() == {"merge": 1, "drop_missing": [1]}

@@ -201,7 +201,7 @@ def test_a_dict_of_results_is_not_mapped_over(finish):
     with Flow("outer") as flow:
         inc.map(returning(lambda x: (one(), many(3), None)[-1])())
     run = finish(flow)
-    assert "cannot be mapped over x, the result of grow, a dict. Write x=unmapped" in (
+    assert "cannot be mapped over x, the result of grow, of type dict. Write x=unmapped" in (
         run["inc"].state.message
     )
 

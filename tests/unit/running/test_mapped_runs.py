@@ -15,6 +15,7 @@ from dask_taskrunner import (
     Parameter,
     UnknownTask,
     UnpicklableArgument,
+    case,
     context,
     signals,
     states,
@@ -149,12 +150,17 @@ def test_an_empty_one_has_no_children_and_a_reduce_gets_an_empty_list(finish):
         (skip, {}, "Skipped", "skip was skipped"),
         (skip, {"skip_on_upstream_skip": False}, "Failed", "nothing to map over: skip is Skipped"),
         (lambda: give("fast"), {}, "Failed", "Write x=unmapped('fast') to pass the same to each"),
-        (lambda: give(b"fast"), {}, "Failed", "a bytes. Write x=unmapped(b'fast')"),
+        (lambda: give(b"fast"), {}, "Failed", "of type bytes. Write x=unmapped(b'fast')"),
         (lambda: give({"a": 1}), {}, "Failed", "or list(...) to map over it"),
         (lambda: give({1}), {}, "Failed", "or list(...) to map over it"),
         (lambda: give(pd.DataFrame({"k": [1]})), {}, "Failed", "df.to_dict('records')"),
-        (lambda: give(None), {}, "Failed", "a NoneType. Write x=unmapped(None)"),
-        (lambda: give(5), {}, "Failed", "inc cannot be mapped over x, the result of give, a int"),
+        (lambda: give(None), {}, "Failed", "of type NoneType. Write x=unmapped(None)"),
+        (
+            lambda: give(5),
+            {},
+            "Failed",
+            "inc cannot be mapped over x, the result of give, of type int",
+        ),
         (lambda: give(np.array(5)), {}, "Failed", "Write x=unmapped(array(5))"),
     ],
 )
@@ -225,7 +231,7 @@ def test_a_parameter_and_a_list_of_tasks_are_mapped_over(finish):
         give([by_day, by_task, nested])
     assert finish(flow).result() == [[2, 3], [11, 12, 13], [3, 5, 5]]
     assert finish(flow, parameters={"days": (5,)}).result("inc") == [6]
-    with pytest.raises(ArgumentError, match="inc cannot be mapped over x, a str"):
+    with pytest.raises(ArgumentError, match="inc cannot be mapped over x, of type str"):
         finish(flow, parameters={"days": "monday"})
 
 
@@ -405,3 +411,17 @@ def test_only_the_children_are_counted_once_they_are_there(finish):
     entries = [e for e in run.history if e.slug == "inc"]
     assert [(e.old, e.new) for e in entries] == [("Pending", "Running"), ("Running", "Mapped")]
     assert "Mapped" not in run.counts
+
+
+@pytest.mark.parametrize("over", ["constant", "children"])
+@pytest.mark.parametrize(
+    ("condition", "ends"),
+    [("untaken", "Skipped"), ("failed", "TriggerFailed"), ("taken", "Success")],
+)
+def test_an_empty_map_in_a_branch_obeys_it(finish, over, condition, ends):
+    value = 2 if condition == "untaken" else 1
+    with Flow("branch") as flow:
+        none = inc.map(give([]))
+        with case(fail() if condition == "failed" else give(1), value):
+            saved = give(inc.map([] if over == "constant" else none))
+    assert type(finish(flow)[saved].state).__name__ == ends

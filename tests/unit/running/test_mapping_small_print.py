@@ -173,7 +173,7 @@ def test_other_things_with_elements_are_mapped_over(finish, make, expected):
     [
         (lambda: "y" * 10_000_000, "yyy"),
         (lambda: b"y" * 10_000_000, "yyy"),
-        (Mute, "inc cannot be mapped over x, the result of made, a Mute"),
+        (Mute, "inc cannot be mapped over x, the result of made, of type Mute"),
         (breaking, "LookupError: no more"),
     ],
     ids=["str", "bytes", "mute", "breaking"],

@@ -126,7 +126,10 @@ def test_what_a_user_gives_and_can_be_read_only_once_is_read_once(finish):
 
 def test_what_a_user_gives_and_cannot_be_mapped_over_is_told_by_the_parent(finish):
     run = finish(etl([1]), task_states={"rows": Success("fast")})
-    assert "clean cannot be mapped over x, the result of rows, a str" in run["clean"].state.message
+    assert (
+        "clean cannot be mapped over x, the result of rows, of type str"
+        in run["clean"].state.message
+    )
 
 
 def test_a_list_given_to_a_mapped_task_is_its_childrens_results(finish):

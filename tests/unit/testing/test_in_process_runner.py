@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from fakes.gates import Gate
 
 from dask_taskrunner import Flow, case, task
 from dask_taskrunner.exceptions import OptionError, RunnerClosed, UnknownTask
@@ -197,6 +198,7 @@ def test_single_calls_have_the_same_clock_and_script():
         future = runner.submit(b, runner.submit(a))
         children = runner.map(c, [1, 2])
         assert future.result(10) == 2
+        assert [one.outcome for one in future.attempts] == ["retrying", "success"]
         assert [one.result(10) for one in children] == [10, 20]
 
 
@@ -206,3 +208,22 @@ def test_a_result_goes_on_into_another_run():
     second = runner.run(diamond(), task_states={"b": first["b"].state})
     assert_not_ran(second, "b")
     assert second.result() == 12
+
+
+def test_a_cancelled_run_does_not_begin_what_is_next():
+    gate = Gate("in-process")
+
+    @task
+    def waits():
+        gate.pass_through()
+        return 1
+
+    with Flow("cancelled") as flow:
+        b(waits())
+    run = InProcessRunner().start(flow)
+    gate.wait()
+    run.cancel()
+    gate.open()
+    run.wait(10)
+    assert_states(run, {"b": "Cancelled"})
+    assert_not_ran(run, "b")
