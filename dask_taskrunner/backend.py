@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from dask_taskrunner.clocks import Clock
 from dask_taskrunner.headers import Header, TaskRunId, child_slug
 from dask_taskrunner.logs import LogStore
 from dask_taskrunner.machine.commands import Submission
@@ -268,6 +269,9 @@ class Channel(Protocol):
     """
 
     logs: LogStore
+
+    #: What time it is there.
+    clock: Clock
 
     @property
     def place(self) -> object:

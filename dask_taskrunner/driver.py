@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -42,8 +41,6 @@ from dask_taskrunner.values import Values
 
 #: Seconds between two looks at the outstanding futures.
 SWEEP_EVERY: Final = 1.0
-#: How much news is taken in before something is sent.
-_BATCH: Final = 1000
 #: Seconds for which news is left to gather after a batch. Each wake-up takes the interpreter lock
 #: from the thread that talks to the cluster, and in a flood of short tasks that one is the neck.
 _GATHER: Final = 0.005
@@ -104,6 +101,7 @@ class Driver(HasEnds):
         # Weakly: what nobody holds any more must go at once, and let go of its futures.
         post = _weak_post(self)
         self.channel: Channel = backend.open_run(spec, post)
+        self._clock = self.channel.clock
         self._growths = Growths(spec.run, self.channel, planner, post)
         self._performer = Performer(self.channel, hooks, listener, self._growths)
         #: The results, wherever they are.
@@ -148,7 +146,7 @@ class Driver(HasEnds):
         """Add task runs to an open plan."""
         self._ends.announce(specs)
         self.channel.add(specs)
-        self.post(RunsAdded(time.monotonic(), runs))
+        self.post(RunsAdded(self._clock.monotonic(), runs))
 
     def drop(self, ids: tuple[TaskRunId, ...]) -> None:
         """Let go of results that somebody held; may be called by the garbage collector."""
@@ -156,11 +154,11 @@ class Driver(HasEnds):
             self.values.drop(ids)
         else:
             # No more than this, for the collector may have come in the middle of anything.
-            self._inbox.put(ResultsDropped(time.monotonic(), ids))
+            self._inbox.put(ResultsDropped(self._clock.monotonic(), ids))
 
     def cancel(self, reason: str) -> None:
         """Ask for the end; does not wait for it."""
-        self.post(CancelAsked(time.monotonic(), reason))
+        self.post(CancelAsked(self._clock.monotonic(), reason))
         self.hurry()
 
     def hurry(self) -> None:
@@ -172,7 +170,7 @@ class Driver(HasEnds):
     def _run(self, begin: type[RunStarted] | None) -> None:
         try:
             if begin is not None:
-                self._handle(begin(time.monotonic(), time.time()))
+                self._handle(begin(self._clock.monotonic(), self._clock.time()))
             while self._is_late is False:
                 self._loop()
                 self._stop()
@@ -202,39 +200,39 @@ class Driver(HasEnds):
                 self._ends.tell_over()
 
     def _loop(self) -> None:
-        next_sweep = time.monotonic() + SWEEP_EVERY
+        next_sweep = self._clock.monotonic() + SWEEP_EVERY
         while self.machine.final is None:
             self._take_news(next_sweep)
-            now = time.monotonic()
+            now = self._clock.monotonic()
             wake_at = self.machine.wake_at
             if wake_at is not None and wake_at <= now:
                 self._handle(TimerFired(now))
             if now >= next_sweep and self.machine.final is None:
                 for found in self.channel.sweep(self._awaits):
                     self._handle(found)
-                next_sweep = time.monotonic() + SWEEP_EVERY
+                next_sweep = self._clock.monotonic() + SWEEP_EVERY
             self._performer.release()
             self._tell()
             self._gather()
 
     def _take_news(self, next_sweep: float) -> None:
         """Wait for news or for a time, and take in a batch."""
-        wake_at = self.machine.wake_at
-        until = next_sweep if wake_at is None else min(wake_at, next_sweep)
         try:
-            event = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+            event = self._clock.take(self._inbox, self.machine.wake_at, next_sweep)
         except queue.Empty:
             return
         self._handle(event)
-        for _ in range(_BATCH):
+        for _ in range(self._clock.batch):
             if self._inbox.empty() or self.machine.final is not None:
                 break
             self._handle(self._inbox.get())
 
     def _gather(self) -> None:
         """Leave news some time to gather, where much is under way and nothing is due."""
+        if not self._clock.gathers:
+            return
         wake_at = self.machine.wake_at
-        is_due = wake_at is not None and wake_at <= time.monotonic() + _GATHER
+        is_due = wake_at is not None and wake_at <= self._clock.monotonic() + _GATHER
         if self.machine.active > _FEW and self.machine.final is None and not is_due:
             self._hurry.wait(_GATHER)
             self._hurry.clear()
@@ -276,7 +274,7 @@ class Driver(HasEnds):
             text = f"error in dask_taskrunner: {describe(error)}"
             self.error = InternalError(text, events=list(self._last_events))
             self.error.__cause__ = error
-            self._performer.perform_last(self.machine.give_up(time.monotonic(), text))
+            self._performer.perform_last(self.machine.give_up(self._clock.monotonic(), text))
             tried(self.channel.close)
 
     # -- after the end --------------------------------------------------------------------
@@ -303,7 +301,7 @@ class Driver(HasEnds):
                 self._performer.task_run_failed(entry.slug, entry.header)
         if self._is_open and news:
             self._told = 0
-            self.machine.handle(HistoryRead(time.monotonic()))
+            self.machine.handle(HistoryRead(self._clock.monotonic()))
         self._ends.tell(news)
 
 

@@ -16,6 +16,7 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from dask_taskrunner.backend import FlowSpec, RunSpec, spec_of
+from dask_taskrunner.clocks import REAL_CLOCK
 from dask_taskrunner.dask_backend.held import HeldFutures, Sent, shared_loss
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.removals import Removals
@@ -53,6 +54,8 @@ class DaskChannel:
     post : callable
         Gets the news, from any thread.
     """
+
+    clock = REAL_CLOCK
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
 
 
-class _OpenFlow:
+class OpenFlow:
     """A flow run's shared definition, unpickled as far as it was needed."""
 
     def __init__(self, data: bytes) -> None:
@@ -78,7 +78,9 @@ class _OpenFlow:
         return self._size
 
 
-def run_task(call: bytes, definition: list[Any], references: tuple[Any, ...]) -> Envelope:
+def run_task(
+    call: bytes, definition: list[Any], references: tuple[Any, ...], worker: Any = None
+) -> Envelope:
     """Run a task run's pipeline.
 
     Parameters
@@ -92,8 +94,10 @@ def run_task(call: bytes, definition: list[Any], references: tuple[Any, ...]) ->
         Constants, then the upstream envelopes or their wire forms, in the plan's order, without
         those that came by value, then the envelope of a cached result or a large state to begin
         with.
+    worker : object, optional
+        What stands for a Dask worker where there is none; default: the one of this thread.
     """
-    execution = _Execution(Call._make(pickle.loads(call)), definition)
+    execution = _Execution(Call._make(pickle.loads(call)), definition, worker)
     # Where a task makes room for another one, Dask begins that one in a copy of its context.
     with no_entries():
         return execution.run(references)
@@ -102,10 +106,10 @@ def run_task(call: bytes, definition: list[Any], references: tuple[Any, ...]) ->
 class _Execution:
     """What one execution needs on its way."""
 
-    def __init__(self, call: Call, definition: list[Any]) -> None:
+    def __init__(self, call: Call, definition: list[Any], worker: Any) -> None:
         self.call = call
         self.flow = _open_flow(definition)
-        self.worker: Worker = get_worker()
+        self.worker: Worker = get_worker() if worker is None else worker
         self.number = random.getrandbits(60)
         self.lines = BodyLines(self.worker, self.flow.definition.topic, call, self.number)
         self.started: float | None = None
@@ -357,9 +361,9 @@ def _as_sequence(body: Any) -> Any:
     return lambda inputs: elements_if_any(body(inputs))
 
 
-def _open_flow(definition: list[Any]) -> _OpenFlow:
+def _open_flow(definition: list[Any]) -> OpenFlow:
     # Two threads may both open it; they agree, and one of the two is dropped.
     opened = definition[0]
-    if not isinstance(opened, _OpenFlow):
-        opened = definition[0] = _OpenFlow(opened)
+    if not isinstance(opened, OpenFlow):
+        opened = definition[0] = OpenFlow(opened)
     return opened

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from dask_taskrunner import Flow, FlowRun
 from dask_taskrunner.backend import Code, Constant, FlowSpec, Foreign, RunSpec, Shared, spec_of
+from dask_taskrunner.clocks import REAL_CLOCK
 from dask_taskrunner.dask_backend.messages import pickle_call
 from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
@@ -197,6 +198,8 @@ class FakeBackend:
 
 class FakeChannel:
     """One flow run's submissions."""
+
+    clock = REAL_CLOCK
 
     def __init__(self, backend: FakeBackend, spec: FlowSpec, post: Post) -> None:
         self._backend = backend

@@ -1,4 +1,4 @@
-"""Helpers for the tests of users' own flows."""
+"""Lets exceptions of tasks through, for tests of a `TaskRunner` used alone."""
 
 from __future__ import annotations
 
