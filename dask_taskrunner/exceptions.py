@@ -281,6 +281,10 @@ class ConnectFailed(RunError):
     """Nobody answers at a scheduler's address."""
 
 
+class NoCluster(RunError):
+    """Something was asked of a cluster, and this runner has none."""
+
+
 class ClusterLost(RunError):
     """The scheduler went away while a flow ran."""
 

@@ -40,17 +40,22 @@ Life = Literal["waiting", "running", "finished"]
 class Worker:
     """As much of a Dask worker as the pipeline's surroundings ask for."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, hear: Callable[[list[Any]], None]) -> None:
         self.address: Final = address
         self.running: list[Task] = []
         self.loop = self
+        self._hear = hear
+        # The thread that runs bodies is no event loop's.
+        self.active_threads: dict[int, object] = {}
+        self.thread_id = 0
         self.state = SimpleNamespace(ready=(), executing=(), tasks={})
 
     def get_current_task(self) -> None:
         """Return Dask's name of a task: there is none."""
 
-    def log_event(self, topic: str, message: list[Any]) -> None:
-        """Do nothing: the channel has the header from the envelope, and tells it when it is due."""
+    def log_event(self, topic: str, message: list[Any]) -> None:  # noqa: ARG002
+        """Tell the channel, which has the header from the envelope, and tells it when it is due."""
+        self._hear(message)
 
     def add_callback(self, callback: Callable[..., None], *args: Any) -> None:
         """Call something in the event loop, of which there is none."""
@@ -111,10 +116,15 @@ class Workers:
 
     def __init__(self, number: int, threads: int) -> None:
         self._threads = threads
-        self._numbers = itertools.count(number)
-        self.workers = [Worker(f"in-process://{n}") for n in range(number)]
+        self._numbers = itertools.count()
+        #: Gets what bodies log.
+        self.hear: Callable[[list[Any]], None] = lambda _: None
+        self.workers = [self._new() for _ in range(number)]
         self._ends: list[tuple[float, int, int, Task]] = []
         self._order = itertools.count(1)
+
+    def _new(self) -> Worker:
+        return Worker(f"in-process://{next(self._numbers)}", lambda message: self.hear(message))
 
     @property
     def free(self) -> Worker | None:
@@ -145,7 +155,7 @@ class Workers:
     def kill(self, worker: Worker) -> list[Task]:
         """Put another worker in the place of one, and return what was running there."""
         place = self.workers.index(worker)
-        self.workers[place] = Worker(f"in-process://{next(self._numbers)}")
+        self.workers[place] = self._new()
         for task in worker.running:
             task.execution = 0
         return worker.running
@@ -260,6 +270,11 @@ class InProcessBackend:
         self._open_channel = open_channel
 
     @property
+    def place(self) -> object:
+        """Itself."""
+        return self
+
+    @property
     def foreign(self) -> Foreign:
         """Nothing."""
         return NOTHING_FOREIGN
@@ -272,6 +287,10 @@ class InProcessBackend:
         """Return one more future of the same state."""
         gone = future.home is not self or future.task.value is None
         return None if gone else Future(future.task, self)
+
+    def is_at_hand(self, future: Future) -> bool:
+        """Return whether a state is there, and not being made again because it was lost."""
+        return future.task.life == "finished"
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Do nothing: what is too old is found out where it is asked for."""

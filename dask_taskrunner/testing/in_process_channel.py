@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dask_taskrunner.backend import FlowSpec, RunSpec, spec_of
 from dask_taskrunner.headers import TaskRunId
+from dask_taskrunner.logs import Delivery, LogStore, read_group
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import (
     BodyBegan,
@@ -27,6 +29,7 @@ from dask_taskrunner.testing.in_process import (
 )
 from dask_taskrunner.testing.in_process_results import InProcessResults
 from dask_taskrunner.testing.virtual_clock import VirtualClock
+from dask_taskrunner.worker.wire import HEADERS_MESSAGE, LINES_MESSAGE
 
 
 class InProcessChannel(InProcessResults):
@@ -51,9 +54,11 @@ class InProcessChannel(InProcessResults):
     ) -> None:
         super().__init__(place)
         self.clock = VirtualClock(self)
+        self.logs = LogStore()
         self._post = post
         self._script = script
         self._workers = workers
+        workers.hear = self._hear
         self._executions = Executions(spec, script)
         self.add(spec.runs)
 
@@ -107,6 +112,21 @@ class InProcessChannel(InProcessResults):
                 return
         line = BodyBegan(run.id, run.submission, self._execution(task), at)
         self._post(TaskRunsBegan(now, (line,), worker.address))
+
+    def _hear(self, message: list[Any]) -> None:
+        """Take what a body has logged: alone, or on the way with a header."""
+        if message[0] not in (LINES_MESSAGE, HEADERS_MESSAGE):
+            return
+        for _, *news in message[1]:
+            if len(news) == 2:
+                self._hear_lines(*read_group(*news))
+
+    def _hear_lines(self, id: TaskRunId, news: Delivery) -> None:
+        # A body that takes an hour by the virtual clock has logged at its time.
+        at = self.clock.time()
+        lines = [(at, level, text) for _, level, text in news.lines]
+        is_known = spec_of(self._specs, id) is not None
+        self.logs.add(id, news._replace(lines=lines), lambda: is_known)
 
     @staticmethod
     def _execution(task: Task) -> int:
@@ -195,6 +215,7 @@ class InProcessChannel(InProcessResults):
         """Forget task runs of which nobody will speak again."""
         for id in ids:
             self._specs.pop(id, None)
+        self.logs.forget(ids)
 
     def fetch_header(self, id: TaskRunId, submission: int) -> None:
         """Have the header of a finished future posted."""

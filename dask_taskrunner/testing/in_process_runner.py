@@ -8,8 +8,9 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Self
 
+from dask_taskrunner.dask_backend.connecting import Connection
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.exceptions import RunnerClosed, UnknownTask
+from dask_taskrunner.exceptions import NoCluster, RunnerClosed, UnknownTask
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.flow_running import RunsFlows
 from dask_taskrunner.graph.flow import Flow
@@ -28,7 +29,8 @@ class InProcessRunner(RunsFlows, RunsCalls):
 
     States, triggers, retries and crashes are those of a cluster. Bodies are run one after the
     other, always in the same order; a delay of an hour costs nothing, and neither does a body that
-    :func:`takes` one. Each run has workers and a clock of its own.
+    :func:`takes` one. Each run has workers and a clock of its own. All its workers are alike: a
+    task's ``workers`` and ``resources`` say nothing here.
 
     Parameters
     ----------
@@ -117,6 +119,13 @@ class InProcessRunner(RunsFlows, RunsCalls):
         self.close()
 
     # -- what running flows asks for ------------------------------------------------------
+
+    @property
+    def _connection(self) -> Connection:
+        raise NoCluster(
+            "an InProcessRunner has no Dask client, cluster or dashboard: "
+            "what needs one is tested with DaskTaskRunner()"
+        )
 
     @property
     def _backend(self) -> InProcessBackend:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import pytest
 from fakes.gates import Gate
 
 from dask_taskrunner import Flow, case, task
-from dask_taskrunner.exceptions import OptionError, RunnerClosed, UnknownTask
+from dask_taskrunner.exceptions import NoCluster, OptionError, RunnerClosed, UnknownTask
 from dask_taskrunner.testing import (
     InProcessRunner,
     ScriptedFailure,
@@ -227,3 +228,40 @@ def test_a_cancelled_run_does_not_begin_what_is_next():
     run.wait(10)
     assert_states(run, {"b": "Cancelled"})
     assert_not_ran(run, "b")
+
+
+def test_what_bodies_log_is_on_their_task_runs():
+    @task
+    def talks():
+        logging.getLogger("talks").warning("half of it")
+
+    with Flow("talk") as flow:
+        talks()
+    run = InProcessRunner(takes("talks", 3600)).run(flow)
+    assert [line.text for line in run["talks"].logs] == ["half of it"]
+    assert run["talks"].logs[0].attempt == 1
+
+
+def test_a_failed_run_is_resumed_by_the_runner_that_made_it():
+    wants = Gate("wanted")
+
+    @task
+    def picky(x):
+        if not wants.opened.is_set():
+            raise ValueError(x)
+        return x
+
+    with Flow("picky") as flow:
+        picky(a())
+    runner = InProcessRunner()
+    first = runner.run(flow)
+    wants.open()
+    second = runner.run(flow, resume=first)
+    assert_not_ran(second, "a")
+    assert second.result() == 1
+
+
+@pytest.mark.parametrize("name", ["client", "cluster", "address", "dashboard_link"])
+def test_it_has_no_cluster(name):
+    with pytest.raises(NoCluster, match="no Dask client"):
+        getattr(InProcessRunner(), name)
