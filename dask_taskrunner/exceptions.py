@@ -31,6 +31,7 @@ it, the attributes hold the facts. Signals are not here, for they are no errors:
         ├── ResultNotHere
         ├── ResultNotSerializable
         ├── ConnectFailed                these are about the runner and its cluster
+        ├── NoCluster
         ├── ClusterLost
         ├── RunnerClosed
         ├── MissingMainGuard
