@@ -6,7 +6,7 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from distributed import Client, Event, wait
 
@@ -89,7 +89,7 @@ def _times(client: Client, runner: DaskTaskRunner, rounds: int) -> list[dict[str
         _own("first child starts, after the length is known, s", first),
         _own(f"every tenth of {CHILDREN} retries once: extra / plain", extra),
         _own("the same: submissions of the reduce", submissions),
-        _many(runner, statistics.median(times["ours"]) / CHILDREN),
+        _many(client, runner, times),
     ]
 
 
@@ -110,16 +110,21 @@ def _own(what: str, values: Sequence[float]) -> dict[str, object]:
     }
 
 
-def _many(runner: DaskTaskRunner, per_child: float) -> dict[str, object]:
-    """Run one large map once."""
+def _many(
+    client: Client, runner: DaskTaskRunner, times: Mapping[str, Sequence[float]]
+) -> dict[str, object]:
+    """Run one large map once, of both: how much more a child of many costs than one of fewer."""
+    grown = {}
     flow = mapped(MANY)
-    begin = time.perf_counter()
-    assert runner.run(flow, progress=False).result() == MANY
-    elapsed = time.perf_counter() - begin
-    return {
-        "what": f"{MANY} children: s per child / the same of {CHILDREN}",
-        "ours": round(elapsed / MANY / per_child, 2),
-    }
+    for who in ("raw", "ours"):
+        begin = time.perf_counter()
+        if who == "raw":
+            client.gather(client.map(noop, range(MANY), pure=False))
+        else:
+            assert runner.run(flow, progress=False).result() == MANY
+        elapsed = time.perf_counter() - begin
+        grown[who] = round(elapsed / MANY / (statistics.median(times[who]) / CHILDREN), 2)
+    return {"what": f"{MANY} children: s per child / the same of {CHILDREN}", **grown}
 
 
 # --- memory and bytes ----------------------------------------------------------------------------
@@ -187,20 +192,28 @@ def _constant() -> dict[str, object]:
 
 def _again_and_again() -> Iterator[dict[str, object]]:
     """Weigh both sides after the second run and after the last one, in one process."""
-    weights: list[tuple[int, int]] = []
+    # Ours first: what the other leaves behind in this process must not hide growth.
     with separate_cluster() as client, DaskTaskRunner(client=client) as runner:
-        for _ in range(RUNS):
-            runner.run(mapped(CHILDREN), progress=False)
-            # What nobody holds any more takes the scheduler a moment to forget.
-            with contextlib.suppress(TimeoutError):
-                _forgotten(client)
-            weights.append((resident(), client.run_on_scheduler(resident)))
+        ours = _weights(client, lambda: runner.run(mapped(CHILDREN), progress=False))
+    with separate_cluster() as client:
+        raw = _weights(client, lambda: client.gather(client.map(noop, range(CHILDREN), pure=False)))
     for side, name in enumerate(("client", "scheduler")):
-        second, last = weights[1][side], weights[-1][side]
         yield {
             "what": f"{RUNS} runs of {CHILDREN}: {name}'s memory after the last / the second",
-            "ours": round(last / second, 3),
+            "raw": round(raw[-1][side] / raw[1][side], 3),
+            "ours": round(ours[-1][side] / ours[1][side], 3),
         }
+
+
+def _weights(client: Client, run: Callable[[], object]) -> list[tuple[int, int]]:
+    weights = []
+    for _ in range(RUNS):
+        run()
+        # What nobody holds any more takes the scheduler a moment to forget.
+        with contextlib.suppress(TimeoutError):
+            _forgotten(client)
+        weights.append((resident(), client.run_on_scheduler(resident)))
+    return weights
 
 
 def _forgotten(client: Client) -> None:
