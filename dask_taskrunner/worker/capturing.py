@@ -41,7 +41,7 @@ class Capture:
         Gets the lines, in any thread. What it logs or prints itself is not taken.
     prints : bool
         Whether to take what is written to standard output and standard error, too. It still goes
-        where it went.
+        where it went, but not to a terminal: there somebody sees the lines themselves.
     """
 
     __slots__ = ("_is_over", "_joiners", "_pid", "_token", "level", "take")
@@ -88,15 +88,19 @@ class Capture:
             ancestor = ancestor.parent
         return True
 
-    def log(self, record: logging.LogRecord) -> None:
-        """Take a record."""
-        if not self.is_over and record.levelno >= self.level:
-            self.take(record.created, record.levelno, text_of(record))
+    def log(self, record: logging.LogRecord) -> bool:
+        """Take a record, and return whether it is taken."""
+        if self.is_over or record.levelno < self.level:
+            return False
+        self.take(record.created, record.levelno, text_of(record))
+        return True
 
-    def print(self, stream: str, text: str) -> None:
-        """Take what was written to a stream."""
-        if not self.is_over and self._joiners:
-            self._joiners[stream].write(text)
+    def print(self, stream: str, text: str) -> bool:
+        """Take what was written to a stream, and return whether it is taken."""
+        if self.is_over or not self._joiners:
+            return False
+        self._joiners[stream].write(text)
+        return True
 
 
 def text_of(record: logging.LogRecord) -> str:
@@ -164,9 +168,12 @@ def _make_methods(isEnabledFor: Any, callHandlers: Any) -> tuple[Any, Any]:  # n
         # Whatever is done with the record may log or print in its turn.
         token = _capture.set(None)
         try:
-            capture.log(record)
+            is_taken = capture.log(record)
+            # Where nobody handles it, Python itself writes it, perhaps across a terminal in which
+            # it is shown already.
+            is_shown = is_taken and not self.hasHandlers() and is_terminal(sys.stderr)
             # What only the task's own log wanted goes to nobody else.
-            if isEnabledFor(self, record.levelno):
+            if not is_shown and isEnabledFor(self, record.levelno):
                 callHandlers(self, record)
         finally:
             _capture.reset(token)
@@ -175,6 +182,12 @@ def _make_methods(isEnabledFor: Any, callHandlers: Any) -> tuple[Any, Any]:  # n
 
 
 # --- streams -------------------------------------------------------------------------------------
+
+
+def is_terminal(stream: Any) -> bool:
+    """Return whether somebody reads a stream as it is written."""
+    isatty = getattr(stream, "isatty", None)
+    return isatty is not None and bool(isatty())
 
 
 class _Joiner:
@@ -223,7 +236,8 @@ class _Proxy:
             return int(self.stream.write(text) or 0)
         token = _capture.set(None)
         try:
-            capture.print(self._name, text)
+            if capture.print(self._name, text) and is_terminal(self.stream):
+                return len(text)
             return int(self.stream.write(text) or 0)
         finally:
             _capture.reset(token)

@@ -403,6 +403,26 @@ def test_a_process_without_streams_prints_nowhere(taken, monkeypatch):
     assert taken == []
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_what_is_taken_is_not_written_across_a_terminal(taken, logger, monkeypatch):
+    terminal = Terminal()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, terminal)
+    # As in a worker, where no handler is on the root.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with Capture("ERROR", taken, prints=True):
+        print("shown elsewhere")
+        logger.error("shown elsewhere, too")
+        logger.warning("shown nowhere else")
+    print("of nobody")
+    assert taken == [("INFO", "shown elsewhere"), ("ERROR", "shown elsewhere, too")]
+    assert terminal.getvalue() == "shown nowhere else\nof nobody\n"
+
+
 def test_levels_of_a_users_own_kind_are_levels(taken, logger):
     class Level(enum.IntEnum):
         NOTICE = 25
