@@ -41,6 +41,9 @@ from dask_taskrunner.values import Values
 
 #: Seconds between two looks at the outstanding futures.
 SWEEP_EVERY: Final = 1.0
+#: With very many futures a look takes its time: it is this part of all, at most, but for a limit.
+_SWEEPING: Final = 0.05
+_SWEEP_AT_LEAST_EVERY: Final = 5.0
 #: Seconds for which news is left to gather after a batch. Each wake-up takes the interpreter lock
 #: from the thread that talks to the cluster, and in a flood of short tasks that one is the neck.
 _GATHER: Final = 0.005
@@ -210,7 +213,7 @@ class Driver(HasEnds):
             if now >= next_sweep and self.machine.final is None:
                 for found in self.channel.sweep(self._awaits):
                     self._handle(found)
-                next_sweep = self._clock.monotonic() + SWEEP_EVERY
+                next_sweep = self._clock.monotonic() + _pause_after(self._clock.monotonic() - now)
             self._performer.release()
             self._tell()
             self._gather()
@@ -335,3 +338,8 @@ def _weak_post(driver: Driver) -> Callable[[Event], None]:
             method(event)
 
     return post
+
+
+def _pause_after(sweep: float) -> float:
+    """Return how long to wait after a sweep that took so many seconds."""
+    return max(SWEEP_EVERY, min(sweep / _SWEEPING, _SWEEP_AT_LEAST_EVERY))

@@ -246,25 +246,36 @@ class DaskChannel:
         at = time.monotonic()
         events: list[Event] = self._removals.take(at)
         stuck = self._sender.users_of_bad()
-        # In the plan's order: an upstream's own loss is told before those that came of it.
-        for id, sent in self._held.in_order():
-            status = sent.future.status
-            if status == "finished":
+        bad: list[tuple[TaskRunId, Sent]] = []
+        for id, sent in self._held.all():
+            if sent.future.status == "finished":
                 if awaited(id) and self._is_late(sent, at):
                     events.append(TaskRunEnded(at, id, sent.submission, None))
-            elif sent.is_bad:
-                loss = self._held.loss_of(sent)
-                if loss is None:
-                    return [ClusterLost(at, "the connection to the scheduler was lost")]
+            elif sent.is_bad or id in stuck:
+                bad.append((id, sent))
+        # In the plan's order: an upstream's own loss is told before those that came of it.
+        for id, sent in sorted(bad):
+            if not sent.is_bad:
                 if awaited(id):
-                    events.append(TaskRunLost(at, id, sent.submission, loss))
-                else:
-                    events.append(ValueLost(at, id, sent.submission, loss.text))
-            elif id in stuck and awaited(id):
-                events.append(TaskRunLost(at, id, sent.submission, shared_loss(stuck[id])))
+                    events.append(TaskRunLost(at, id, sent.submission, shared_loss(stuck[id])))
+                continue
+            end = self._end_of(id, sent, awaited, at)
+            if isinstance(end, ClusterLost):
+                return [end]
+            events.append(end)
         if self._client.status == "closed":
             return [ClusterLost(at, "the Dask client was closed")]
         return events
+
+    def _end_of(
+        self, id: TaskRunId, sent: Sent, awaited: Callable[[TaskRunId], bool], at: float
+    ) -> ClusterLost | TaskRunLost | ValueLost:
+        loss = self._held.loss_of(sent)
+        if loss is None:
+            return ClusterLost(at, "the connection to the scheduler was lost")
+        if awaited(id):
+            return TaskRunLost(at, id, sent.submission, loss)
+        return ValueLost(at, id, sent.submission, loss.text)
 
     @staticmethod
     def _is_late(sent: Sent, at: float) -> bool:

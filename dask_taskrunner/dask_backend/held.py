@@ -83,9 +83,10 @@ class HeldFutures:
         """Hold a future."""
         self._sent[id] = sent
 
-    def in_order(self) -> list[tuple[TaskRunId, Sent]]:
-        """Return all, in the plan's order."""
-        return sorted(self._sent.copy().items())
+    def all(self) -> Iterable[tuple[TaskRunId, Sent]]:
+        """Return all, as they are now."""
+        # There may be very many: whoever looks at each of them sorts what is worth it.
+        return self._sent.copy().items()
 
     def release(self, ids: Iterable[TaskRunId]) -> None:
         """Let go of some."""

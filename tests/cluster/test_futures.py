@@ -251,7 +251,7 @@ def _assert_nothing_gathers(runner, client):
     channel = driver.channel
     assert not channel._specs
     assert not channel._sender._names
-    assert not list(channel._held.in_order())
+    assert not list(channel._held.all())
     assert not driver.machine.history
     assert not driver.machine.counts
     # The definition of `add` waits for its next use.

@@ -246,3 +246,8 @@ def test_a_listener_that_breaks_leaves_nobody_waiting(start, monkeypatch, caplog
     run.wait(PATIENCE)
     assert isinstance(run.state, states.Success)
     assert eventually(lambda: "RuntimeError: a bug" in caplog.text)
+
+
+@pytest.mark.parametrize(("sweep", "pause"), [(0.01, 1.0), (0.1, 2.0), (30.0, 5.0)])
+def test_a_look_that_takes_long_is_had_less_often(sweep, pause):
+    assert driver._pause_after(sweep) == pytest.approx(pause)
