@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 from distributed import Client
@@ -36,6 +36,7 @@ class Hub:
             hub = cls._hubs.get(client)
             if hub is None:
                 hub = cls._hubs[client] = cls(client)
+                client.preloads = cast(Any, _Farewell(client.preloads, hub))
             if not hub._users:
                 client.subscribe_topic(client.id, hub._receive)
             hub._users += 1
@@ -49,12 +50,19 @@ class Hub:
             if self._users or client is None or client.status != "running":
                 return
             client.unsubscribe_topic(client.id)
-            # The word leaves with the next batch, in milliseconds, and has no answer of its own.
-            # A round trip on another connection gives it that time before the client closes.
-            # A scheduler that has a hundred thousand tasks to forget answers no sooner; the word is
-            # long with it by then.
-            with contextlib.suppress(TimeoutError):
-                client.sync(cast(Any, client.scheduler).identity, callback_timeout=2)
+        # The word leaves with the next batch, in milliseconds, and has no answer of its own. A
+        # round trip on another connection gives it that time before the client closes. A scheduler
+        # that has a hundred thousand tasks to forget answers no sooner; the word is long with it by
+        # then. Not under the lock, which the client's event loop takes when it closes.
+        with contextlib.suppress(TimeoutError):
+            client.sync(cast(Any, client.scheduler).identity, callback_timeout=2)
+
+    def leave(self) -> None:
+        """End the subscription of a client that is closing."""
+        with self._lock:
+            client = self._client()
+            if self._users and client is not None:
+                client.unsubscribe_topic(client.id)
 
     def add(self, run: str, receiver: Callable[[Any], None]) -> None:
         """Have a run's news handed to a function, on the client's event loop."""
@@ -84,3 +92,28 @@ class Hub:
         receiver = reference() if reference is not None else None
         if receiver is not None:
             receiver(news)
+
+
+class _Farewell(Sequence[Any]):
+    """Stands in for a client's preloads, which are told when it closes: nobody else is.
+
+    A user may close a client and leave the runner open. The scheduler would then tell the client of
+    its own end, by the topic, and log at length that it cannot.
+    """
+
+    def __init__(self, preloads: Any, hub: Hub) -> None:
+        self._preloads = preloads
+        self._hub = hub
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._preloads[index]
+
+    def __len__(self) -> int:
+        return len(self._preloads)
+
+    async def start(self) -> None:
+        await self._preloads.start()
+
+    async def teardown(self) -> None:
+        self._hub.leave()
+        await self._preloads.teardown()

@@ -100,6 +100,15 @@ def test_a_runner_on_anothers_client_ends_its_subscription(foreign, observer):
         assert not client.futures
 
 
+def test_a_client_that_its_user_closes_first_leaves_no_subscription(foreign, observer):
+    # The observer's fixture looks for one: the scheduler keeps those of clients that have gone.
+    with Client(foreign.address, set_as_default=False) as client:
+        runner = DaskTaskRunner(client=client)
+        run = runner.run(make_flow(), progress=False)
+    assert run.state.is_successful()
+    runner.close()
+
+
 def test_two_clients_run_one_flow_at_once(foreign, observer):
     flow = make_flow()
     with (
