@@ -60,6 +60,7 @@ from dask_taskrunner.retries import exponential
 from dask_taskrunner.run_context import context
 from dask_taskrunner.runner import DaskTaskRunner, run_flow
 from dask_taskrunner.showing import show
+from dask_taskrunner.signals import check_cancelled
 from dask_taskrunner.task_run import TaskRun
 from dask_taskrunner.task_run_future import TaskRunFuture, TaskRunFutures
 from dask_taskrunner.task_runner import TaskRunner
@@ -126,6 +127,7 @@ __all__ = [
     "as_completed",
     "cache_validators",
     "case",
+    "check_cancelled",
     "context",
     "drop_missing",
     "exceptions",

@@ -99,9 +99,8 @@ class Driver(HasEnds):
         # Guards the machine once its thread has ended and late news comes from other threads.
         self._late_lock = threading.RLock()
         self._is_late = False
-        #: True once nothing can be sent any more, because its runner has closed or let go of it.
+        #: True once nothing can be sent any more: its runner has closed, or let go of it.
         self.is_closed = False
-        # Weakly: what nobody holds any more must go at once, and let go of its futures.
         post = _weak_post(self)
         self.channel: Channel = backend.open_run(spec, post)
         self._clock = self.channel.clock
@@ -330,6 +329,7 @@ def _is_own(entry: HistoryEntry, records: Mapping[TaskRunId, TaskRunRecord]) -> 
 
 
 def _weak_post(driver: Driver) -> Callable[[Event], None]:
+    # What nobody holds any more must go at once, and let go of its futures.
     reference = weakref.WeakMethod(driver.post)
 
     def post(event: Event) -> None:

@@ -35,6 +35,7 @@ from dask_taskrunner.states import (
     Pending,
     State,
     Success,
+    TimedOut,
 )
 from dask_taskrunner.tracebacks import loads
 
@@ -249,6 +250,8 @@ def describe(state: State, name: str | None = None) -> Mapping[str, Any]:
 
 
 def _describe_failure(state: Failed, more: dict[str, Any]) -> None:
+    if isinstance(state, TimedOut):
+        more["stopped"] = state.stopped
     if state.inputs:
         more["inputs"] = dict(state.inputs)
     if state.root_cause is not None:

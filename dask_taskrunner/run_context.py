@@ -61,8 +61,9 @@ class Context:
     """The entries of the running task, as attributes.
 
     Inside a task there are ``task_run_number attempt task_name task_run_name slug map_index
-    flow_name flow_run_id run_name parameters logger task_loop_count task_loop_result``, after a
-    failed body ``task_exception``, and what was given as ``context=``.
+    flow_name flow_run_id run_name parameters logger cancelled task_loop_count task_loop_result``,
+    after a failed body ``task_exception``, and what was given as ``context=``. ``cancelled`` is
+    looked up anew each time: True once nobody wants the body's result any more.
 
     Examples
     --------
@@ -76,7 +77,7 @@ class Context:
     def __getattr__(self, name: str) -> Any:
         entries = _entries.get()
         if name in entries:
-            return entries[name]
+            return _is_cancelled(entries) if name == "cancelled" else entries[name]
         if name == "logger":
             # Made when asked for: most tasks log nothing.
             task_name = entries.get("task_name")
@@ -86,11 +87,17 @@ class Context:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an entry, or `default` where there is none of that name."""
-        return self.logger if name == "logger" else _entries.get().get(name, default)
+        entries = _entries.get()
+        if name == "cancelled" and name in entries:
+            return _is_cancelled(entries)
+        return self.logger if name == "logger" else entries.get(name, default)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all entries that are set, as a new dict."""
-        return dict(_entries.get())
+        entries = dict(_entries.get())
+        if "cancelled" in entries:
+            entries["cancelled"] = _is_cancelled(entries)
+        return entries
 
     def __call__(self, /, **entries: Any) -> _Block:
         """Set entries for a ``with`` block."""
@@ -99,6 +106,12 @@ class Context:
     def __reduce__(self) -> str:
         # A task that uses `context` is pickled with the name of it, never with the entries.
         return "context"
+
+
+def _is_cancelled(entries: Mapping[str, Any]) -> bool:
+    # What runs the body has put a function there, for it is not known beforehand.
+    cancelled = entries["cancelled"]
+    return bool(cancelled() if callable(cancelled) else cancelled)
 
 
 #: The one object through which the entries are read.

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from dask_taskrunner.exceptions import UpstreamFailed
+from dask_taskrunner.run_context import context
 from dask_taskrunner.states import (
     Cancelled,
     Failed,
@@ -172,3 +173,17 @@ class DONTRUN(Signal):
         """Return a `Skipped` that says so."""
         said = f": {self.message}" if self.message else ""
         return Skipped(self.result, f"the task raised DONTRUN{said}")
+
+
+def check_cancelled() -> None:
+    """End the calling task where its flow run was cancelled, or its time is over.
+
+    What runs cannot be stopped from outside: long code that calls this now and then is.
+
+    Raises
+    ------
+    CANCELLED
+        Nobody wants the result any more.
+    """
+    if context.get("cancelled"):
+        raise CANCELLED("check_cancelled: nobody wants the result any more")

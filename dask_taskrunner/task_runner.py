@@ -31,6 +31,7 @@ from dask_taskrunner.states import (
     Success,
     TriggerFailed,
 )
+from dask_taskrunner.time_limits import is_overdue
 from dask_taskrunner.triggers import Trigger, UpstreamStates, name_of, root_cause
 from dask_taskrunner.user_code import (
     RunnableTask,
@@ -40,6 +41,7 @@ from dask_taskrunner.user_code import (
     hook_failed,
     hook_name,
     outcome_of,
+    outcome_of_body,
     run_number,
     state_of,
     state_of_signal,
@@ -180,10 +182,11 @@ class TaskRunner:
         if not state.is_running():
             return None
         inputs = inputs or {}
-        outcome = outcome_of(self.task.call, inputs)
+        outcome = outcome_of_body(self.task, inputs)
         ended = state_of(self.task, outcome, inputs)
         if isinstance(ended, Failed):
-            ended.traceback = outcome.traceback
+            # Of what timed out it is known already where the code was.
+            ended.traceback = ended.traceback or outcome.traceback
             if self.task.record_inputs:
                 ended.inputs = input_lines(inputs)
         # A skip is no result to go by another time.
@@ -274,6 +277,7 @@ class TaskRunner:
             entries |= {"task_loop_count": state.loop_count + 1, "task_loop_result": state.result}
         entries.setdefault("task_loop_count", 1)
         entries.setdefault("task_loop_result", None)
+        entries.setdefault("cancelled", is_overdue)
         # The number belongs to the state; the context is only where the task finds it.
         if isinstance(state, Retrying):
             entries["task_run_number"] = state.last_run_number + 1

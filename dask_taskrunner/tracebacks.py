@@ -6,6 +6,7 @@ import pickle
 import traceback
 from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,18 @@ def user_traceback(exception: BaseException) -> str:
     # A function of Dask's may be the body itself: then its frames are what there is to see.
     frames = _below(_MACHINERY, exception.__traceback__) or _below(_OURS, exception.__traceback__)
     return "".join(traceback.format_exception(type(exception), exception, frames))
+
+
+def user_frames(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    """Return the frames of a running thread from the user's first one on."""
+    frames = list(stack)
+    first = next((i for i, frame in enumerate(frames) if not _is_machinery(frame.filename)), None)
+    return [] if first is None else frames[first:]
+
+
+def _is_machinery(filename: str) -> bool:
+    parts = PurePath(filename).parts
+    return bool({"dask_taskrunner", "threading.py"} & set(parts)) and "examples" not in parts
 
 
 def forget_frames(exception: BaseException) -> None:

@@ -18,7 +18,19 @@ from dask_taskrunner.name_templates import NameTemplate
 from dask_taskrunner.retries import RetryDelay, RetryOn, delay_before
 from dask_taskrunner.run_context import context
 from dask_taskrunner.signals import RETRY, Signal
-from dask_taskrunner.states import Failed, Looped, Pending, Retrying, Running, State, Success
+from dask_taskrunner.states import (
+    Crashed,
+    Failed,
+    Looped,
+    Pending,
+    Retrying,
+    Running,
+    State,
+    Success,
+    TimedOut,
+)
+from dask_taskrunner.time_limits import Overdue, call_within
+from dask_taskrunner.times import to_seconds
 from dask_taskrunner.tracebacks import forget_frames, user_traceback
 from dask_taskrunner.triggers import Trigger
 
@@ -42,6 +54,7 @@ class RunnableTask(Protocol):
     state_handlers: tuple[StateHandler, ...]
     record_inputs: bool
     task_run_name: NameTemplate | None
+    timeout: timedelta | float | None
 
     def call(self, inputs: Values) -> Any:
         """Run the body with inputs by the names of its parameters."""
@@ -53,6 +66,27 @@ class Outcome(NamedTuple):
     value: Any
     error: BaseException | None
     traceback: str
+
+
+class RaisedElsewhere(BaseException):
+    """What a body has raised in another process.
+
+    Parameters
+    ----------
+    error : BaseException
+        What it was.
+    traceback : str
+        As text, from the user's first frame on.
+    """
+
+    def __init__(self, error: BaseException, traceback: str) -> None:
+        super().__init__(error, traceback)
+        self.error = error
+        self.traceback = traceback
+
+
+class Died(BaseException):
+    """The process in which a body ran has ended without a word."""
 
 
 class GoesOnAs:
@@ -72,6 +106,8 @@ def outcome_of(function: Callable[..., Any], *args: Any) -> Outcome:
     """Call what may be a user's code; nothing that it raises gets further than here."""
     try:
         return Outcome(function(*args), None, "")
+    except RaisedElsewhere as raised:
+        return Outcome(None, raised.error, raised.traceback)
     # Also SystemExit and the like: on a worker they would take the thread, and the run would hang.
     except BaseException as error:
         if context.get("raise_on_exception") and not isinstance(error, Signal):
@@ -79,6 +115,13 @@ def outcome_of(function: Callable[..., Any], *args: Any) -> Outcome:
         text = user_traceback(error)
         forget_frames(error)
         return Outcome(None, error, text)
+
+
+def outcome_of_body(task: RunnableTask, inputs: Values) -> Outcome:
+    """Call a task's body, which may take no longer than its timeout."""
+    if task.timeout is None:
+        return outcome_of(task.call, inputs)
+    return outcome_of(call_within, to_seconds(task.timeout), task.call, inputs)
 
 
 def hook_failed(
@@ -106,6 +149,16 @@ def run_number() -> int:
 def state_of(task: RunnableTask, outcome: Outcome, inputs: Values) -> State:
     """Return the state that the outcome of the body stands for."""
     error = outcome.error
+    if isinstance(error, Overdue):
+        text = str(error)
+        return TimedOut(
+            message=text,
+            exception=TimeoutError(text),
+            stopped=error.stopped,
+            traceback=error.stack,
+        )
+    if isinstance(error, Died):
+        return Crashed(message=str(error))
     if isinstance(error, Signal):
         return state_of_signal(task, error, inputs, last_run_number=run_number())
     if error is None and isinstance(outcome.value, GoesOnAs):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from inspect import Signature
-from typing import Any, Generic, Self, TypeVar, Unpack
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack
 
 from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.graph.bodies import settle
@@ -61,6 +62,9 @@ class Definition(Generic[R]):
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | tuple[str, ...] | None
+    timeout: timedelta | float | None
+    isolate: Literal["process"] | None
+    memory_limit: int | str | None
     log_prints: bool
     log_level: str | int
     zip_shortest: bool
@@ -105,13 +109,28 @@ class Definition(Generic[R]):
         """Return this task as it is run: what it leaves open comes from the nearest defaults.
 
         Both must have been checked by :func:`~dask_taskrunner.graph.options.check_options`.
+
+        Raises
+        ------
+        OptionError
+            Options of it do not go together.
         """
         defaults = {**runner_defaults, **flow_defaults}
-        if not defaults.keys() - self.explicit_options.keys():
-            return self
-        new = copy.copy(self)
-        new._set_options(self.explicit_options, defaults | self.explicit_options)
+        new = self
+        if defaults.keys() - self.explicit_options.keys():
+            new = copy.copy(self)
+            new._set_options(self.explicit_options, defaults | self.explicit_options)
+        new._check_isolation()
         return new
+
+    def _check_isolation(self) -> None:
+        if self.memory_limit is not None and self.isolate is None:
+            raise OptionError(
+                f"{self.name}: memory_limit bounds a process, and this task has none of its own; "
+                "add isolate='process'"
+            )
+        if self.isolate is not None and os.name != "posix":
+            raise OptionError(f"{self.name}: isolate='process' needs Linux or macOS")
 
     @property
     def body(self) -> Callable[..., Any]:

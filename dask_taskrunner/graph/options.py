@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from numbers import Integral, Real
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
+
+from dask.utils import parse_bytes
 
 from dask_taskrunner.cache_validators import all_inputs
 from dask_taskrunner.exceptions import OptionError
@@ -63,6 +65,16 @@ class TaskOptions(TypedDict, total=False):
         Dask's priority: the higher, the earlier.
     workers : str or list of str
         The only workers that may run the task.
+    timeout : timedelta or float
+        How long one attempt's body may take, in seconds where it is a number; by default as long
+        as it likes. What takes longer is `TimedOut` at that moment, and tried again like any
+        failure. Its code is asked to end, and a thread can do no more: see ``isolate``.
+    isolate : str
+        ``"process"``: the body is run in a process of its own, which is killed at its deadline, or
+        when the run is cancelled; and which may crash without its worker. By default it is run in
+        a thread of the worker. For Linux and macOS.
+    memory_limit : int or str
+        How much memory an isolated body may ask for, in bytes or as ``"4 GiB"``.
     log_prints : bool
         Whether what the body prints is among its run's ``logs``; False by default.
     log_level : str or int
@@ -93,6 +105,9 @@ class TaskOptions(TypedDict, total=False):
     resources: Mapping[str, float] | Callable[[int], Mapping[str, float]] | None
     priority: float
     workers: str | Sequence[str] | set[str] | frozenset[str] | None
+    timeout: timedelta | float | None
+    isolate: Literal["process"] | None
+    memory_limit: int | str | None
     log_prints: bool
     log_level: str | int
     zip_shortest: bool
@@ -152,6 +167,15 @@ def _is_tuple_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
+
+
+def _is_bytes(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            value = parse_bytes(value)
+        except ValueError:
+            return False
+    return _is_count(value) and value > 0
 
 
 def _is_resources(value: Any) -> bool:
@@ -223,6 +247,15 @@ OPTIONS: dict[str, Option] = {
         "a worker's address or name, or a list of such",
         _or_none(lambda value: _is_text(value) or (value != () and _is_tuple_of(_is_text)(value))),
     ),
+    "timeout": Option(
+        None,
+        "a timedelta or a number of seconds, more than zero",
+        _or_none(lambda value: _is_delay(value) and bool(value)),
+    ),
+    "isolate": Option(None, "'process'", _or_none(lambda value: value == "process")),
+    "memory_limit": Option(
+        None, "a number of bytes, more than zero, or a text such as '4 GiB'", _or_none(_is_bytes)
+    ),
     "log_prints": Option(False, "True or False", _is_bool),
     "log_level": Option(
         "INFO", f"a level of logging: {', '.join(_LEVELS)}, or a number from 1 on", _is_level
@@ -240,7 +273,7 @@ DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.ite
 #: Options that the next versions bring: refused, for one that is ignored would be worse.
 NOT_YET = frozenset(
     {
-        *("timeout", "isolate", "memory_limit", "rerun_on_loss", "check_result"),
+        *("rerun_on_loss", "check_result"),
     }
 )
 

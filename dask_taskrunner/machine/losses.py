@@ -74,6 +74,16 @@ class Losses:
         else:
             self._give_up(record, "Crashed", endings.crash_text(record, loss))
 
+    def crashed(self, record: TaskRunRecord, header: Header) -> None:
+        """The process died in which a body ran by itself; its worker lives on."""
+        record.crashes += 1
+        record.running = None
+        if record.crashes > record.plan.max_crash_retries:
+            self._desk.end(record, header)
+            return
+        self._board.withdraw_behind(record, self._desk.time)
+        self._send_again(record)
+
     @staticmethod
     def _is_innocent(record: TaskRunRecord, worker: str) -> bool:
         """Return whether the run is not known to have been running on the dead worker.

@@ -254,6 +254,8 @@ class Machine:
             self._families.expand(record)
         elif "grew" in header.more:
             self._inner_runs.grow(record, header)
+        elif header.state == "Crashed":
+            self._losses.crashed(record, header)
         elif header.state == "Retrying":
             self._delay(record, header)
         elif header.state == "Paused":

@@ -46,8 +46,8 @@ class Attempt(NamedTuple):
     started, ended : float or None
         Epoch seconds by the worker's clock.
     outcome : str
-        ``running success failed retrying skipped paused timed-out cancelled looped worker-lost
-        re-executed``.
+        ``running success failed retrying skipped paused timed-out crashed cancelled looped
+        worker-lost re-executed``.
     error : str or None
         ``TypeName: text`` of what went wrong.
     """
@@ -352,6 +352,7 @@ _OUTCOMES = {
     "Retrying": "retrying",
     "Paused": "paused",
     "TimedOut": "timed-out",
+    "Crashed": "crashed",
     "Cancelled": "cancelled",
     "Looped": "looped",
 }
@@ -362,7 +363,7 @@ def attempt_of(header: Header) -> Attempt:
     outcome = header.more.get("outcome") or _OUTCOMES.get(header.state, "failed")
     # A header that tells of a body has both.
     ended = None if header.started is None else header.started + (header.seconds or 0.0)
-    failed = outcome in ("failed", "timed-out")
+    failed = outcome in ("failed", "timed-out", "crashed")
     error = header.message if failed else header.more.get("error")
     return Attempt(
         0, header.run_number, header.submission, header.worker,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import heapq
 import itertools
+import math
 import pickle
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -29,6 +30,8 @@ from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event
 from dask_taskrunner.packing import pickle_whole
 from dask_taskrunner.testing.faults import Script
+from dask_taskrunner.time_limits import Overdue
+from dask_taskrunner.times import to_seconds
 from dask_taskrunner.worker.envelope import Envelope
 from dask_taskrunner.worker.run_task import OpenFlow, run_task
 from dask_taskrunner.worker.wire import NARROW, WireState
@@ -47,6 +50,7 @@ class Worker:
         self._hear = hear
         # The thread that runs bodies is no event loop's.
         self.active_threads: dict[int, object] = {}
+        self.scheduler = SimpleNamespace(address="")
         self.thread_id = 0
         self.state = SimpleNamespace(ready=(), executing=(), tasks={})
 
@@ -187,11 +191,26 @@ class Executions:
         cached = spec.cached is not None and not run.loop_from
         call = pickle_call(self._run, run, spec, references=len(row), cached=cached)
         definition = self._content(spec.code)
-        error = None if run.expands else self._script.error(spec.slug, run.run_number)
+        error = None if run.expands else self._error(spec, run.run_number)
         if error is not None:
             definition = [_Failing(self._pickled(spec.code), error)]
         references = tuple(row) if len(row) <= NARROW else (row,)
         return run_task(call, definition, references, worker)
+
+    def seconds(self, run: Submission, spec: RunSpec) -> float:
+        """Return how long a body takes: no longer than it may."""
+        seconds = 0.0 if run.expands else self._script.seconds(spec.slug)
+        return min(seconds, self._limit(spec)) if seconds else 0.0
+
+    def _error(self, spec: RunSpec, run_number: int) -> BaseException | None:
+        seconds = self._script.seconds(spec.slug)
+        if seconds and seconds > (limit := self._limit(spec)):
+            return Overdue(limit, "its code was stopped", stopped=True)
+        return self._script.error(spec.slug, run_number)
+
+    def _limit(self, spec: RunSpec) -> float:
+        timeout = OpenFlow(self._pickled(spec.code)).task(spec.definition).timeout
+        return math.inf if timeout is None else to_seconds(timeout)
 
     def _references(self, task: Task, before: Task | None, worker: Worker) -> list[Any]:
         run, spec = task.run, task.spec
@@ -239,6 +258,8 @@ class _Failing(OpenFlow):
             raise error
 
         task.call = call
+        # It raises at once, and here.
+        task.timeout = task.isolate = task.memory_limit = None
         return task
 
 

@@ -96,7 +96,7 @@ class InProcessChannel(InProcessResults):
     def _begin(self, task: Task, worker: Worker) -> None:
         run, spec = task.run, task.spec
         assert spec is not None
-        seconds = 0.0 if run.expands else self._script.seconds(spec.slug)
+        seconds = self._executions.seconds(run, spec)
         now, at = self.clock.monotonic(), self.clock.time()
         kills = not (task.was_killed or run.expands) and self._script.kills(spec.slug, run.attempt)
         with self._changed:

@@ -103,6 +103,13 @@ class Capture:
         return True
 
 
+def take_line(at: float, level: int, text: str) -> None:
+    """Have the calling context's capture take a line that was made elsewhere."""
+    capture = _capture.get()
+    if capture is not None and not capture.is_over:
+        capture.take(at, level, text)
+
+
 def text_of(record: logging.LogRecord) -> str:
     """Return a record's message, and the traceback where there is one."""
     try:
@@ -198,6 +205,8 @@ class _Joiner:
         # One print is a write for each of its words: most of them end no line.
         self._pieces: list[str] = []
         self._length = 0
+        #: True where a line has been taken whose end is still to come.
+        self._is_cut = False
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
@@ -207,11 +216,14 @@ class _Joiner:
             if "\n" not in text and self._length < _LONGEST:
                 return
             *lines, partial = "".join(self._pieces).split("\n")
+            if self._is_cut and lines and not lines[0]:
+                del lines[0]
+            self._is_cut = False
             # A progress bar goes back to the line's beginning and writes over it.
             partial = partial[partial.rfind("\r", 0, -1) + 1 :]
             if len(partial) >= _LONGEST:
                 lines.append(partial)
-                partial = ""
+                partial, self._is_cut = "", True
             self._pieces = [partial] if partial else []
             self._length = len(partial)
         for line in lines:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from distributed import Client, get_worker, rejoin, secede
 from distributed import get_client as _get_client
 
+from dask_taskrunner.time_limits import by_waiting_thread, is_overdue
+
 
 def get_client() -> Client:
     """Return a Dask client of the cluster that the calling task runs on.
@@ -23,7 +25,16 @@ def get_client() -> Client:
     ValueError
         No task is calling, and there is no current client either.
     """
-    return _get_client()
+    return _get_client(_scheduler.get("address"))
+
+
+#: The address of the scheduler, where this process was started for one isolated body.
+_scheduler: dict[str, str] = {}
+
+
+def set_scheduler(address: str) -> None:
+    """Have this process's body connect there, if it asks for a client."""
+    _scheduler["address"] = address
 
 
 def is_inside_task() -> bool:
@@ -70,6 +81,17 @@ def take_leave() -> Callable[[], None]:
     `worker_client` does the same as a block; but a block that is never left, and then collected,
     would have whichever task is running then wait for a second place, for ever.
     """
+    leave: Callable[[], None] = by_waiting_thread(_take_leave)
+
+    def end() -> None:
+        # A task that has timed out meanwhile has nothing to give back.
+        if not is_overdue():
+            by_waiting_thread(leave)
+
+    return end
+
+
+def _take_leave() -> Callable[[], None]:
     leave = _leave_of(_task_key())
     leave.reasons += 1
 

@@ -37,8 +37,11 @@ from dask_taskrunner.states import (
     Success,
 )
 from dask_taskrunner.task_runner import TaskRunner
+from dask_taskrunner.time_limits import is_overdue
 from dask_taskrunner.tracebacks import user_traceback
+from dask_taskrunner.user_code import RaisedElsewhere
 from dask_taskrunner.worker.arguments import Arguments, LengthChanged
+from dask_taskrunner.worker.bodies import body_of
 from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
 from dask_taskrunner.worker.expanding import pickled
 from dask_taskrunner.worker.gathering import Upstream, gathered, name_all
@@ -110,6 +113,7 @@ class _Execution:
         self.call = call
         self.flow = _open_flow(definition)
         self.worker: Worker = get_worker() if worker is None else worker
+        self.key = self.worker.get_current_task()
         self.number = random.getrandbits(60)
         self.lines = BodyLines(self.worker, self.flow.definition.topic, call, self.number)
         self.started: float | None = None
@@ -149,7 +153,7 @@ class _Execution:
             self.worker,
             self.flow.definition.topic,
             [self.call.run, header.to_wire()],
-            self.worker.get_current_task(),
+            self.key,
             self.lines.take_rest(),
         )
         if isinstance(state, Pending):
@@ -250,13 +254,21 @@ class _Execution:
             # What catches skips has a rule of its own.
             task.ignores_branch = True
         body = task.call
-        if self.call.is_mapped_over:
-            body = _as_sequence(body)
+        if self.call.is_mapped_over or task.timeout is not None or task.isolate is not None:
+            body = self._limited(task)
+        # It is kept here, inside of what else is done around a body.
+        task.timeout = None
         if task.task_run_name is not None:
             body = self._remembering_name(body)
         body = self.lines.around(body, task)
         task.call = lambda inputs: self._timed(lambda given: pickled(body(given), task), inputs)
         return task
+
+    def _limited(self, task: Any) -> Any:
+        scheduler = self.worker.scheduler.address
+        code = self.flow.definition.tasks[self.call.definition]
+        is_mapped_over = self.call.is_mapped_over
+        return body_of(task, code, scheduler, self._is_cancelled, is_mapped_over=is_mapped_over)
 
     def _remembering_name(self, body: Any) -> Any:
         def call(inputs: Mapping[str, Any]) -> Any:
@@ -275,8 +287,9 @@ class _Execution:
         begin = time.monotonic()
         try:
             return body(inputs)
-        except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
+        except (Exception, RaisedElsewhere) as error:
+            own = error.error if isinstance(error, RaisedElsewhere) else error
+            self.error = f"{type(own).__name__}: {own}"
             raise
         finally:
             self.seconds = time.monotonic() - begin
@@ -304,7 +317,13 @@ class _Execution:
             "map_index": call.map_index,
             "task_loop_count": call.loop_count,
             "task_loop_result": self._loop_result(),
+            "cancelled": self._is_cancelled,
         }
+
+    def _is_cancelled(self) -> bool:
+        """Return whether nobody wants this execution's result any more."""
+        task = self.worker.state.tasks.get(self.key) if self.key is not None else None
+        return is_overdue() or (task is not None and task.state == "cancelled")
 
     def _loop_result(self) -> Any:
         return None if self.before is None else open_result(self.before).state.result
@@ -354,11 +373,6 @@ class _Expansion(TaskRunner):
     ) -> State | None:
         """Return None: nothing is run."""
         return None
-
-
-def _as_sequence(body: Any) -> Any:
-    """Return a body whose result others can take elements of, if it is anything like that."""
-    return lambda inputs: elements_if_any(body(inputs))
 
 
 def _open_flow(definition: list[Any]) -> OpenFlow:

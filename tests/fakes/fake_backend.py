@@ -61,6 +61,7 @@ class FakeWorker:
         self.loop = self
         # All threads of the pool run bodies, and none is an event loop's.
         self.active_threads: dict[int, object] = {}
+        self.scheduler = SimpleNamespace(address="")
         self.thread_id = 0
         # It is never busy, and says itself when a task has ended.
         self.state = SimpleNamespace(ready=(), executing=(), tasks={})

@@ -349,6 +349,13 @@ def test_a_line_without_an_end_is_no_longer_than_can_be_kept(taken):
     assert max(len(text) for _, text in taken) < 20_000
 
 
+def test_the_end_of_a_long_line_is_no_line(taken):
+    with Capture("INFO", taken, prints=True):
+        print("x" * 20_000)
+        print("short")
+    assert [text for _, text in taken] == ["x" * 20_000, "short"]
+
+
 def test_a_record_that_python_prints_for_want_of_a_handler_is_taken_once(taken, logger):
     root = logging.getLogger()
     handlers = root.handlers[:]

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from dask_taskrunner import OptionError, exponential, triggers
+from dask_taskrunner import OptionError, exponential, task, triggers
 from dask_taskrunner.graph.options import DEFAULTS, NOT_YET, OPTIONS, TaskOptions, check_options
 
 
@@ -165,3 +165,26 @@ def test_each_option_is_documented():
     lines = inspect.cleandoc(TaskOptions.__doc__).splitlines()
     for name in OPTIONS:
         assert any(line.startswith(f"{name} : ") for line in lines), name
+
+
+@pytest.mark.parametrize(
+    ("options", "wants"),
+    [
+        ({"timeout": 0}, "timeout must be a timedelta or a number of seconds, more than zero"),
+        ({"timeout": timedelta(0)}, "timeout must be"),
+        ({"timeout": -1}, "timeout must be"),
+        ({"isolate": "thread"}, "isolate must be 'process'"),
+        ({"memory_limit": "4 bananas"}, "memory_limit must be a number of bytes"),
+        ({"memory_limit": 0}, "memory_limit must be a number of bytes"),
+    ],
+)
+def test_limits_that_limit_nothing_are_refused(options, wants):
+    with pytest.raises(OptionError, match=wants):
+        check_options(options, "f")
+
+
+def test_a_limit_of_memory_needs_a_process_of_the_bodys_own():
+    limited = task(len, name="count", memory_limit="1 GiB")
+    with pytest.raises(OptionError, match="count: memory_limit bounds a process"):
+        limited.with_defaults({}, {})
+    assert limited.with_defaults({"isolate": "process"}, {}).isolate == "process"

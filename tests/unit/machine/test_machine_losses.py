@@ -275,3 +275,44 @@ def test_what_an_earlier_run_had_cached_may_go_at_nobodys_cost() -> None:
     assert sent(story.wakes()) == [(0, 2), (1, 2), (2, 2)]
     assert story.record(0).crashes == 0
     assert story.outcomes(0) == []
+
+
+# --- processes of a body's own -------------------------------------------------------------------
+
+
+def test_a_body_whose_own_process_died_is_run_again_on_the_crash_budget() -> None:
+    story = Story(CHAIN, max_crash_retries=1)
+    story.starts()
+    story.begins(0)
+    assert released(story.ends(0, "Crashed", message="isolated process ended")) == [0, 1, 2]
+    assert sent(story.wakes()) == [(0, 2), (1, 2), (2, 2)]
+    assert story.record(0).crashes == 1
+    story.ends(0)
+    assert story.states()[0] == "Success"
+    assert story.outcomes(0) == ["crashed", "success"]
+
+
+def test_with_that_budget_spent_the_run_has_crashed_and_downstream_is_asked() -> None:
+    story = Story({0: (), 1: (0,)}, max_crash_retries=1)
+    story.starts()
+    for _ in range(2):
+        assert story.states()[0] == "Pending"
+        story.ends(0, "Crashed")
+        story.wakes()
+    assert story.states()[0] == "Crashed"
+    assert story.outcomes(0) == ["crashed", "crashed"]
+    # It has a future with that state, behind which what is downstream stands already.
+    assert story.last_sent(1).submission == 2
+
+
+def test_what_is_made_again_and_dies_with_its_process_is_charged_too() -> None:
+    story = Story({0: (), 1: (0,)}, max_crash_retries=1)
+    story.starts()
+    story.ends(0, big=True)
+    story.loses_value(0)
+    story.wakes()
+    assert story.record(0).crashes == 1
+    story.ends(0, "Crashed")
+    assert story.record(0).crashes == 2
+    story.wakes()
+    assert story.last_sent(1).upstream[0].state == "Crashed"

@@ -29,6 +29,7 @@ class PlainTask:
         self.state_handlers: tuple[Callable[..., Any], ...] = ()
         self.record_inputs = True
         self.task_run_name: Any = None
+        self.timeout: Any = None
         unknown = options.keys() - vars(self).keys()
         assert not unknown, unknown
         vars(self).update(options)

@@ -69,6 +69,7 @@ def test_the_body_finds_in_its_context_who_it_is_and_what_was_given(task):
     state = TaskRunner(task(context.to_dict)).run(context={"region": "eu", "slug": "clean-2[3]"})
     assert state.result == {
         "parameters": {},
+        "cancelled": False,
         "task_name": "clean",
         "slug": "clean-2[3]",
         "task_run_name": "clean-2[3]",

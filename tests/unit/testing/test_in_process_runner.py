@@ -261,6 +261,20 @@ def test_a_failed_run_is_resumed_by_the_runner_that_made_it():
     assert second.result() == 1
 
 
+def test_a_timeout_is_held_against_the_virtual_clock():
+    @task(timeout=60, max_retries=1, retry_delay=0)
+    def slow():
+        return 1
+
+    with Flow("limits") as flow:
+        slow()
+    run = InProcessRunner(takes("slow", 3600)).run(flow)
+    assert_states(run, {"slow": "TimedOut"})
+    assert [one.outcome for one in run["slow"].attempts] == ["retrying", "timed-out"]
+    assert [one.ended - one.started for one in run["slow"].attempts] == pytest.approx([60, 60])
+    assert InProcessRunner(takes("slow", 59)).run(flow).result() == 1
+
+
 @pytest.mark.parametrize("name", ["client", "cluster", "address", "dashboard_link"])
 def test_it_has_no_cluster(name):
     with pytest.raises(NoCluster, match="no Dask client"):
