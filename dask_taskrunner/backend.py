@@ -156,6 +156,8 @@ class RunSpec(NamedTuple):
         many children; else -1.
     is_mapped_over : bool
         True where its result is to be something of which others take elements.
+    claims : bool
+        True where a second start of the same attempt is to be found out.
     splits : mapping
         Position of an upstream run of which each child reads an element and no more -> from how
         many bytes on it is cut, so that no child has the whole moved.
@@ -184,6 +186,7 @@ class RunSpec(NamedTuple):
     template: int = -1
     is_mapped_over: bool = False
     splits: Mapping[int, float] = {}
+    claims: bool = False
 
 
 def spec_of(specs: Mapping[TaskRunId, RunSpec], id: TaskRunId) -> RunSpec | None:

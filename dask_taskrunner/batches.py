@@ -93,6 +93,7 @@ class Batch:
             known_as={n: new for n, new in enumerate(names) if new != upstream[n][1]},
             keeps=self._kept(call),
             is_mapped_over=self._measures,
+            claims=not definition.rerun_on_loss,
         )
         if self._n is None:
             self._n = self._stock.new_number()

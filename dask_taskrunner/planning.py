@@ -195,6 +195,7 @@ def _specs(
             foreign=layout.futures[n] if n < len(layout.futures) else None,
             keeps=layout.kept(list(task.arguments.values())),
             is_mapped_over=n in mapped_over,
+            claims=not definition.rerun_on_loss,
         )
         if task.is_mapped:
             spec = spec_for_children(spec, wiring, tasks, packer, definition.split_above)

@@ -20,7 +20,6 @@ from dask_taskrunner.run_context import context as current
 from dask_taskrunner.signals import FAIL, LOOP, TRIGGERFAIL, Signal
 from dask_taskrunner.states import (
     CachedState,
-    Crashed,
     Failed,
     Looped,
     Pending,
@@ -29,7 +28,6 @@ from dask_taskrunner.states import (
     Skipped,
     State,
     Success,
-    TriggerFailed,
 )
 from dask_taskrunner.time_limits import is_overdue
 from dask_taskrunner.triggers import Trigger, UpstreamStates, name_of, root_cause
@@ -40,6 +38,7 @@ from dask_taskrunner.user_code import (
     after_own_delay,
     hook_failed,
     hook_name,
+    may_be_retried,
     outcome_of,
     outcome_of_body,
     run_number,
@@ -214,8 +213,7 @@ class TaskRunner:
         State or None
             ``None`` where the state should not change.
         """
-        # What is upstream will not change by itself, and crashes have a budget of their own.
-        if not isinstance(state, Failed) or isinstance(state, (TriggerFailed, Crashed)):
+        if not isinstance(state, Failed) or not may_be_retried(self.task, state):
             return None
         if run_number() > self.task.max_retries:
             return None

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from dask_taskrunner.cache_validators import CacheValidator
-from dask_taskrunner.exceptions import describe
+from dask_taskrunner.exceptions import ResultLost, describe
 from dask_taskrunner.name_templates import NameTemplate
 from dask_taskrunner.retries import RetryDelay, RetryOn, delay_before
 from dask_taskrunner.run_context import context
@@ -28,6 +28,7 @@ from dask_taskrunner.states import (
     State,
     Success,
     TimedOut,
+    TriggerFailed,
 )
 from dask_taskrunner.time_limits import Overdue, call_within
 from dask_taskrunner.times import to_seconds
@@ -55,6 +56,7 @@ class RunnableTask(Protocol):
     record_inputs: bool
     task_run_name: NameTemplate | None
     timeout: timedelta | float | None
+    rerun_on_loss: bool
 
     def call(self, inputs: Values) -> Any:
         """Run the body with inputs by the names of its parameters."""
@@ -83,6 +85,10 @@ class RaisedElsewhere(BaseException):
         super().__init__(error, traceback)
         self.error = error
         self.traceback = traceback
+
+
+class StartedBefore(BaseException):
+    """A body is to be run a second time that must not."""
 
 
 class Died(BaseException):
@@ -157,6 +163,8 @@ def state_of(task: RunnableTask, outcome: Outcome, inputs: Values) -> State:
             stopped=error.stopped,
             traceback=error.stack,
         )
+    if isinstance(error, StartedBefore):
+        return Failed(message=str(error), exception=ResultLost(str(error)))
     if isinstance(error, Died):
         return Crashed(message=str(error))
     if isinstance(error, Signal):
@@ -169,6 +177,14 @@ def state_of(task: RunnableTask, outcome: Outcome, inputs: Values) -> State:
             "as in: raise signals.SKIP('no news')"
         )
     return Success(outcome.value) if error is None else Failed(exception=error)
+
+
+def may_be_retried(task: RunnableTask, state: Failed) -> bool:
+    """Return whether a failure is one that another attempt might spare."""
+    # What is upstream will not change by itself, and crashes have a budget of their own.
+    if isinstance(state, (TriggerFailed, Crashed)):
+        return False
+    return task.rerun_on_loss or not isinstance(state.exception, ResultLost)
 
 
 def state_of_signal(

@@ -17,6 +17,7 @@ from distributed.scheduler import KilledWorker
 
 from dask_taskrunner.backend import FlowSpec, RunSpec, spec_of
 from dask_taskrunner.clocks import REAL_CLOCK
+from dask_taskrunner.dask_backend.claimed import Claims
 from dask_taskrunner.dask_backend.held import HeldFutures, Sent, shared_loss
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.removals import Removals
@@ -76,6 +77,7 @@ class DaskChannel:
         self._sender = Sender(client, spec, self._specs, self._held, bootstraps)
         self._numbers = itertools.count(1)
         self._removals = Removals(client, spec.run)
+        self._claims = Claims(client, spec.run)
         self.add(spec.runs)
         hub.add(spec.run, self._receive)
 
@@ -90,6 +92,7 @@ class DaskChannel:
         """Take note of task runs that will be submitted later."""
         self._specs.update(runs)
         self._sender.add(runs)
+        self._claims.expect(runs)
         for id, spec in runs.items():
             if spec.held is not None:
                 self.hold(id, spec.held)
@@ -100,6 +103,7 @@ class DaskChannel:
 
     def submit(self, runs: Sequence[Submission]) -> None:
         """Send task runs; one message for all that have the same placement."""
+        self._claims.add(runs)
         for run, loss in self._sender.send(runs):
             self._post(TaskRunLost(time.monotonic(), run.id, run.submission, loss))
 
@@ -215,6 +219,7 @@ class DaskChannel:
     def finish(self) -> None:
         """Let go of what only unfinished runs need."""
         self._sender.finish()
+        self._claims.clear()
 
     def close(self) -> None:
         """Let go of everything."""

@@ -65,6 +65,8 @@ class Definition(Generic[R]):
     timeout: timedelta | float | None
     isolate: Literal["process"] | None
     memory_limit: int | str | None
+    rerun_on_loss: bool
+    check_result: bool
     log_prints: bool
     log_level: str | int
     zip_shortest: bool
@@ -120,6 +122,9 @@ class Definition(Generic[R]):
         if defaults.keys() - self.explicit_options.keys():
             new = copy.copy(self)
             new._set_options(self.explicit_options, defaults | self.explicit_options)
+        if not new.rerun_on_loss and "max_crash_retries" not in {*defaults, *self.explicit_options}:
+            new = copy.copy(new)
+            new.max_crash_retries = 0
         new._check_isolation()
         return new
 

@@ -75,6 +75,13 @@ class TaskOptions(TypedDict, total=False):
         a thread of the worker. For Linux and macOS.
     memory_limit : int or str
         How much memory an isolated body may ask for, in bytes or as ``"4 GiB"``.
+    rerun_on_loss : bool
+        False for a task that must not run twice: a second start of the same attempt, after a
+        worker's death or the loss of a result, is a failure in place of an execution, and
+        ``max_crash_retries`` is 0 by default. True by default.
+    check_result : bool
+        Whether to find out at once if a result can be sent to other workers, which costs the time
+        to pickle it; by default whoever gets it there finds out.
     log_prints : bool
         Whether what the body prints is among its run's ``logs``; False by default.
     log_level : str or int
@@ -108,6 +115,8 @@ class TaskOptions(TypedDict, total=False):
     timeout: timedelta | float | None
     isolate: Literal["process"] | None
     memory_limit: int | str | None
+    rerun_on_loss: bool
+    check_result: bool
     log_prints: bool
     log_level: str | int
     zip_shortest: bool
@@ -256,6 +265,8 @@ OPTIONS: dict[str, Option] = {
     "memory_limit": Option(
         None, "a number of bytes, more than zero, or a text such as '4 GiB'", _or_none(_is_bytes)
     ),
+    "rerun_on_loss": Option(True, "True or False", _is_bool),
+    "check_result": Option(False, "True or False", _is_bool),
     "log_prints": Option(False, "True or False", _is_bool),
     "log_level": Option(
         "INFO", f"a level of logging: {', '.join(_LEVELS)}, or a number from 1 on", _is_level
@@ -269,13 +280,6 @@ OPTIONS: dict[str, Option] = {
 }
 
 DEFAULTS: dict[str, Any] = {name: option.default for name, option in OPTIONS.items()}
-
-#: Options that the next versions bring: refused, for one that is ignored would be worse.
-NOT_YET = frozenset(
-    {
-        *("rerun_on_loss", "check_result"),
-    }
-)
 
 
 def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -295,8 +299,6 @@ def check_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     checked = {}
     for name, given in options.items():
-        if name in NOT_YET:
-            raise OptionError(f"{where}: the option {name!r} is not available yet")
         if name not in OPTIONS:
             raise OptionError(f"{where}: there is no option {name!r}{did_you_mean(name, OPTIONS)}")
         value = _frozen(given)

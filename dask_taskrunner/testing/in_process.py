@@ -43,11 +43,12 @@ Life = Literal["waiting", "running", "finished"]
 class Worker:
     """As much of a Dask worker as the pipeline's surroundings ask for."""
 
-    def __init__(self, address: str, hear: Callable[[list[Any]], None]) -> None:
+    def __init__(self, address: str, hear: Callable[[list[Any]], None], claims: set[str]) -> None:
         self.address: Final = address
         self.running: list[Task] = []
         self.loop = self
         self._hear = hear
+        self._claims = claims
         # The thread that runs bodies is no event loop's.
         self.active_threads: dict[int, object] = {}
         self.scheduler = SimpleNamespace(address="")
@@ -60,6 +61,12 @@ class Worker:
     def log_event(self, topic: str, message: list[Any]) -> None:  # noqa: ARG002
         """Tell the channel, which has the header from the envelope, and tells it when it is due."""
         self._hear(message)
+
+    def claim(self, name: str) -> bool:
+        """Return whether nobody has claimed a name before."""
+        is_new = name not in self._claims
+        self._claims.add(name)
+        return is_new
 
     def add_callback(self, callback: Callable[..., None], *args: Any) -> None:
         """Call something in the event loop, of which there is none."""
@@ -123,12 +130,14 @@ class Workers:
         self._numbers = itertools.count()
         #: Gets what bodies log.
         self.hear: Callable[[list[Any]], None] = lambda _: None
+        self._claims: set[str] = set()
         self.workers = [self._new() for _ in range(number)]
         self._ends: list[tuple[float, int, int, Task]] = []
         self._order = itertools.count(1)
 
     def _new(self) -> Worker:
-        return Worker(f"in-process://{next(self._numbers)}", lambda message: self.hear(message))
+        address = f"in-process://{next(self._numbers)}"
+        return Worker(address, lambda message: self.hear(message), self._claims)
 
     @property
     def free(self) -> Worker | None:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from dask.utils import parse_bytes
+from distributed import Worker
 from distributed.threadpoolexecutor import thread_state
 
-from dask_taskrunner.exceptions import TaskRunnerError
+from dask_taskrunner.exceptions import ResultNotSerializable, TaskRunnerError, describe
 from dask_taskrunner.graph.mapping import elements_if_any
 from dask_taskrunner.time_limits import call_within
 from dask_taskrunner.times import to_seconds
+from dask_taskrunner.worker.envelope import pickle_value
 from dask_taskrunner.worker.isolating import IsolatedBody, Limits, Request
+from dask_taskrunner.worker.wire import Call
 
 
 def body_of(
     task: Any,
     code: bytes,
-    scheduler: str,
+    worker: Worker,
+    call: Call,
     is_cancelled: Callable[[], bool],
-    *,
-    is_mapped_over: bool,
 ) -> Callable[[Mapping[str, Any]], Any]:
     """Return what runs a task's body with inputs, and keeps to its limits.
 
@@ -34,12 +37,12 @@ def body_of(
         Whose body it is.
     code : bytes
         The same, pickled.
-    scheduler : str
-        The address of the worker's scheduler.
+    worker : Worker
+        Runs it.
+    call : Call
+        What is executed.
     is_cancelled : callable
         Returns whether nobody wants the result any more.
-    is_mapped_over : bool
-        Whether others are to take elements of the result.
     """
     seconds = None if task.timeout is None else to_seconds(task.timeout)
     if task.isolate is not None:
@@ -47,19 +50,37 @@ def body_of(
         request = Request(
             sys.path,
             os.getcwd(),
-            scheduler,
+            worker.scheduler.address,
             memory,
             task.log_level,
             task.log_prints,
-            is_mapped_over,
+            call.is_mapped_over,
         )
         return IsolatedBody(code, Limits(seconds, memory), request, is_cancelled).call
     body: Callable[[Mapping[str, Any]], Any] = task.call
-    if is_mapped_over:
+    if call.is_mapped_over:
         body = _as_sequence(body)
     if seconds is None:
         return body
     return functools.partial(call_within, seconds, _outside_of_the_pool, body)
+
+
+def checked(body: Callable[[Mapping[str, Any]], Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """Return a body that fails where its result could not be sent to another worker."""
+
+    def call(inputs: Mapping[str, Any]) -> Any:
+        result = body(inputs)
+        try:
+            data, buffers = pickle_value(result, 5)
+            pickle.loads(data, buffers=buffers)
+        except Exception as error:
+            raise ResultNotSerializable(
+                f"the result, of type {type(result).__name__}, cannot be sent to another worker: "
+                f"{describe(error)}"
+            ) from error
+        return result
+
+    return call
 
 
 def _outside_of_the_pool(

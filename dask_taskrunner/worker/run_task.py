@@ -39,16 +39,17 @@ from dask_taskrunner.states import (
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.time_limits import is_overdue
 from dask_taskrunner.tracebacks import user_traceback
-from dask_taskrunner.user_code import RaisedElsewhere
+from dask_taskrunner.user_code import RaisedElsewhere, StartedBefore
 from dask_taskrunner.worker.arguments import Arguments, LengthChanged
-from dask_taskrunner.worker.bodies import body_of
+from dask_taskrunner.worker.bodies import body_of, checked
+from dask_taskrunner.worker.claims import claim
 from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
 from dask_taskrunner.worker.expanding import pickled
 from dask_taskrunner.worker.gathering import Upstream, gathered, name_all
 from dask_taskrunner.worker.lines import BodyLines
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
-from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
+from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition, claim_name
 
 
 class OpenFlow:
@@ -126,6 +127,8 @@ class _Execution:
         #: The iteration before, which lies on this worker or came from another one.
         self.before: Any = None
         self.unopened: TaskRunnerError | None = None
+        #: Whether a second start of this attempt is to be found out.
+        self.claims = False
 
     def run(self, references: tuple[Any, ...]) -> Envelope:
         call = self.call
@@ -232,18 +235,11 @@ class _Execution:
             large: State = open_parts(cached)
             return large
         if cached is not None:
-            return self._of_earlier_run(cached) or Pending()
+            return _of_earlier_run(cached) or Pending()
         if call.initial is not None:
             initial: State = pickle.loads(call.initial)
             return initial
         return Pending()
-
-    @staticmethod
-    def _of_earlier_run(source: Any) -> State | None:
-        try:
-            return Received(source).open_cached()
-        except Exception:  # noqa: BLE001 (what cannot be opened here is no reason not to run)
-            return None
 
     def _task(self) -> Any:
         """Return this execution's own copy of the task, with its clock around the body."""
@@ -255,20 +251,18 @@ class _Execution:
             task.ignores_branch = True
         body = task.call
         if self.call.is_mapped_over or task.timeout is not None or task.isolate is not None:
-            body = self._limited(task)
+            code = self.flow.definition.tasks[self.call.definition]
+            body = body_of(task, code, self.worker, self.call, self._is_cancelled)
         # It is kept here, inside of what else is done around a body.
         task.timeout = None
+        self.claims = not task.rerun_on_loss
+        if task.check_result:
+            body = checked(body)
         if task.task_run_name is not None:
             body = self._remembering_name(body)
         body = self.lines.around(body, task)
         task.call = lambda inputs: self._timed(lambda given: pickled(body(given), task), inputs)
         return task
-
-    def _limited(self, task: Any) -> Any:
-        scheduler = self.worker.scheduler.address
-        code = self.flow.definition.tasks[self.call.definition]
-        is_mapped_over = self.call.is_mapped_over
-        return body_of(task, code, scheduler, self._is_cancelled, is_mapped_over=is_mapped_over)
 
     def _remembering_name(self, body: Any) -> Any:
         def call(inputs: Mapping[str, Any]) -> Any:
@@ -280,6 +274,8 @@ class _Execution:
     def _timed(self, body: Any, inputs: Mapping[str, Any]) -> Any:
         if self.unopened is not None:
             raise self.unopened
+        if self.claims:
+            _claim(self.worker, self.call)
         call, number = self.call, self.number
         self.started = time.time()
         line = [call.n, call.map_index, call.submission, number, self.started]
@@ -373,6 +369,22 @@ class _Expansion(TaskRunner):
     ) -> State | None:
         """Return None: nothing is run."""
         return None
+
+
+def _of_earlier_run(source: Any) -> State | None:
+    try:
+        return Received(source).open_cached()
+    except Exception:  # noqa: BLE001 (what cannot be opened here is no reason not to run)
+        return None
+
+
+def _claim(worker: Any, call: Call) -> None:
+    numbers = call.n, call.map_index, call.loop_count, call.run_number, call.attempt
+    if not claim(worker, claim_name(call.run, *numbers)):
+        raise StartedBefore(
+            f"{call.slug} was started before, on a worker that has died or lost its result, and "
+            "rerun_on_loss=False lets it start only once"
+        )
 
 
 def _open_flow(definition: list[Any]) -> OpenFlow:

@@ -79,6 +79,20 @@ class Call(NamedTuple):
     trees: Mapping[int, tuple[str, Any]] = {}
 
 
+def claim_name(run: str, *numbers: int) -> str:
+    """Return what the first start of an attempt claims, so that a second one is found out.
+
+    Parameters
+    ----------
+    run : str
+        The flow run.
+    *numbers : int
+        The task run's two, the iteration, the run number, and that of the attempt: not the
+        submission's, for what is sent once more uncounted may have begun before.
+    """
+    return "-".join(["dask-taskrunner", run, *map(str, numbers)])
+
+
 class FlowDefinition(NamedTuple):
     """What all task runs of a flow run share; travels as ``[pickle(tuple(definition))]``.
 

@@ -6,7 +6,7 @@ import logging
 import os
 
 import pytest
-from marks import eventually, is_whole
+from marks import PATIENCE, eventually, is_whole
 from watched import kill, tasks_on, worker_pids
 
 from dask_taskrunner import (
@@ -277,3 +277,84 @@ def test_a_retired_worker_is_no_loss(marks):
         # What the retired worker held went to the other one; its body may run once more.
         assert marks.count("payload") == 1
         assert [a.run_number for a in run["hold"].attempts] in ([1], [1, 1])
+
+
+# -- what must not run twice ----------------------------------------------------------------------
+
+
+@task(rerun_on_loss=False)
+def pay(marks, *upstream):
+    marks.add("paid")
+    eventually(lambda: marks.count("go"))
+    return b"x" * 1000
+
+
+@task
+def book(paid, marks):
+    marks.add("booked")
+    eventually(lambda: marks.count("read"))
+    return len(paid)
+
+
+def test_a_body_that_must_not_run_twice_does_not_where_its_worker_dies(runner, marks):
+    with Flow("payments") as flow:
+        book(pay(marks), marks)
+    run = runner.start(flow)
+    assert eventually(lambda: run.still_running)
+    kill(marks.pids("paid")[0])
+    run.wait(PATIENCE)
+    assert type(run["pay"].state) is states.Crashed
+    assert type(run["book"].state) is states.TriggerFailed
+    assert marks.count("paid") == 1
+    assert [one.outcome for one in run["pay"].attempts] == ["worker-lost"]
+
+
+def test_a_death_before_anybody_knew_that_it_had_begun_is_found_out(runner, marks):
+    """A submission that is not known to have begun is sent again, uncounted."""
+    with Flow("payments") as flow:
+        pay.with_options(name="quick")(marks)
+    run = runner.start(flow)
+    assert eventually(lambda: marks.count("paid"))
+    kill(marks.pids("paid")[0])
+    marks.add("go")
+    run.wait(PATIENCE)
+    assert run["quick"].state.is_failed()
+    assert marks.count("paid") == 1
+
+
+def test_a_lost_result_of_what_must_not_run_twice_is_not_made_again(runner, marks):
+    marks.add("go")
+    with Flow("payments") as flow:
+        book(pay(marks), marks)
+    run = runner.start(flow)
+    # The reader holds the result on its worker; both go.
+    assert eventually(lambda: run["book"].state.is_running())
+    kill(marks.pids("booked")[0])
+    run.wait(PATIENCE)
+    assert run["pay"].state.is_successful()
+    assert run["book"].state.is_failed()
+    assert marks.count("paid") == 1
+
+
+def test_a_retry_is_another_attempt(runner, marks):
+    @task(rerun_on_loss=False, max_retries=1, retry_delay=0)
+    def pay_at_last(marks):
+        if marks.add("tried") == 1:
+            raise ConnectionError("no route")
+        return "paid"
+
+    with Flow("payments") as flow:
+        pay_at_last(marks)
+    assert runner.run(flow).result() == "paid"
+
+
+def test_the_scheduler_keeps_no_claim(runner, marks):
+    marks.add("go")
+    with Flow("payments") as flow:
+        pay(marks)
+    assert runner.run(flow).state.is_successful()
+
+    def claims(dask_scheduler):
+        return list(dask_scheduler.extensions["events"]._events)
+
+    assert eventually(lambda: not runner.client.run_on_scheduler(claims))

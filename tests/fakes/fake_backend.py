@@ -73,6 +73,11 @@ class FakeWorker:
         # What goes through Dask is msgpack's afterwards: no tuples.
         self._backend.receive(message)
 
+    def claim(self, name: str) -> bool:
+        is_new = name not in self._backend.claims
+        self._backend.claims.add(name)
+        return is_new
+
     def add_callback(self, callback: Callable[..., None], *args: Any) -> None:
         callback(*args)
 
@@ -130,6 +135,7 @@ class FakeBackend:
         self.channels: dict[str, FakeChannel] = {}
         #: A run whose headers are swallowed must be asked for them.
         self.is_silent = False
+        self.claims: set[str] = set()
         #: What was lost, and is being made again.
         self.late: list[FakeTask | None] = []
         #: What was asked to be called, and in how many seconds.

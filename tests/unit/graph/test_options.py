@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from dask_taskrunner import OptionError, exponential, task, triggers
-from dask_taskrunner.graph.options import DEFAULTS, NOT_YET, OPTIONS, TaskOptions, check_options
+from dask_taskrunner.graph.options import DEFAULTS, OPTIONS, TaskOptions, check_options
 
 
 def handler(task, old, new): ...
@@ -150,12 +150,6 @@ def test_all_options_are_named_where_none_is_near():
         check_options({"xyz": 1}, "f")
 
 
-@pytest.mark.parametrize("name", sorted(NOT_YET))
-def test_an_option_that_comes_later_is_refused_and_not_ignored(name):
-    with pytest.raises(OptionError, match=f"the option {name!r} is not available yet"):
-        check_options({name: None}, "f")
-
-
 def test_the_type_checker_knows_the_same_options():
     assert TaskOptions.__annotations__.keys() == OPTIONS.keys()
 
@@ -188,3 +182,13 @@ def test_a_limit_of_memory_needs_a_process_of_the_bodys_own():
     with pytest.raises(OptionError, match="count: memory_limit bounds a process"):
         limited.with_defaults({}, {})
     assert limited.with_defaults({"isolate": "process"}, {}).isolate == "process"
+
+
+def test_what_must_not_run_twice_has_no_crash_budget_unless_it_is_given_one():
+    once = task(len, name="count", rerun_on_loss=False)
+    assert once.with_defaults({}, {}).max_crash_retries == 0
+    assert once.with_defaults({"max_crash_retries": 3}, {}).max_crash_retries == 3
+    assert once.with_options(max_crash_retries=1).with_defaults({}, {}).max_crash_retries == 1
+    assert (
+        task(len, name="count").with_defaults({"rerun_on_loss": False}, {}).max_crash_retries == 0
+    )

@@ -30,6 +30,7 @@ class PlainTask:
         self.record_inputs = True
         self.task_run_name: Any = None
         self.timeout: Any = None
+        self.rerun_on_loss = True
         unknown = options.keys() - vars(self).keys()
         assert not unknown, unknown
         vars(self).update(options)
