@@ -18,6 +18,7 @@ from dask_taskrunner.headers import Header, TaskRunId, child_slug
 from dask_taskrunner.logs import LogStore
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Event
+from dask_taskrunner.placement import Need, WorkerView
 
 
 class Shared:
@@ -275,6 +276,8 @@ class Channel(Protocol):
 
     #: What time it is there.
     clock: Clock
+    #: For how many seconds nothing may happen before the run ends; None for as long as it likes.
+    stall_timeout: float | None
 
     @property
     def place(self) -> object:
@@ -340,6 +343,12 @@ class Channel(Protocol):
         ``awaited`` says of which task runs the machine waits for news.
         """
 
+    def look(self) -> Sequence[WorkerView] | None:
+        """Ask who is there, and return the newest answer, if there has been one."""
+
+    def need(self, id: TaskRunId, slug: str) -> Need:
+        """Return what a task run that was sent asks of a worker."""
+
     def finish(self) -> None:
         """Send nothing more; what is held stays held until it is released."""
 
@@ -376,6 +385,9 @@ class Backend(OpensRuns, Protocol):
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Call something, in some thread, unless the connection has ended by then."""
+
+    def workers(self) -> Sequence[WorkerView] | None:
+        """Return who is there; None where that says nothing, for others may come."""
 
     def close(self) -> None:
         """End the subscription and the connection, where this package opened it."""

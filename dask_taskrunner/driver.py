@@ -38,6 +38,7 @@ from dask_taskrunner.machine.plans import Plan, PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.performing import Listener, Performer, logger, tried
 from dask_taskrunner.values import Values
+from dask_taskrunner.watchdog import Watchdog
 
 #: Seconds between two looks at the outstanding futures.
 SWEEP_EVERY: Final = 1.0
@@ -84,7 +85,6 @@ class Driver(HasEnds):
         planner: Planner | None = None,
     ) -> None:
         self.machine = Machine(plan)
-        self._is_open = plan.is_open
         #: How much of the history the listener has been told of.
         self._told = 0
         self._ends = Ends(self.machine.records, is_open=plan.is_open)
@@ -104,6 +104,7 @@ class Driver(HasEnds):
         post = _weak_post(self)
         self.channel: Channel = backend.open_run(spec, post)
         self._clock = self.channel.clock
+        self._watchdog = Watchdog(self.machine, self.channel)
         self._growths = Growths(spec.run, self.channel, planner, post)
         self._performer = Performer(self.channel, hooks, listener, self._growths)
         #: The results, wherever they are.
@@ -210,7 +211,7 @@ class Driver(HasEnds):
             if wake_at is not None and wake_at <= now:
                 self._handle(TimerFired(now))
             if now >= next_sweep and self.machine.final is None:
-                for found in self.channel.sweep(self._awaits):
+                for found in (*self.channel.sweep(self._awaits), *self._watchdog.look(now)):
                     self._handle(found)
                 next_sweep = self._clock.monotonic() + _pause_after(self._clock.monotonic() - now)
             self._performer.release()
@@ -301,7 +302,7 @@ class Driver(HasEnds):
                 continue
             if entry.new in _OWN_FAILURES and _is_own(entry, self.machine.records):
                 self._performer.task_run_failed(entry.slug, entry.header)
-        if self._is_open and news:
+        if self.machine.plan.is_open and news:
             self._told = 0
             self.machine.handle(HistoryRead(self._clock.monotonic()))
         self._ends.tell(news)

@@ -38,6 +38,7 @@ it, the attributes hold the facts. Signals are not here, for they are no errors:
         └── InternalError                our own fault
 
     TaskRunnerWarning                    (a UserWarning)
+    ├── UnsatisfiableWarning
     └── LargeArgumentWarning
 
 Every one pickles with its attributes: what is positional is in ``args``, and a fact that is not
@@ -319,6 +320,10 @@ class InternalError(RunError):
 
 class TaskRunnerWarning(UserWarning):
     """Something that the caller can mend, said before anything is sent."""
+
+
+class UnsatisfiableWarning(TaskRunnerWarning):
+    """A task needs something that no worker has."""
 
 
 class LargeArgumentWarning(TaskRunnerWarning):

@@ -13,10 +13,15 @@ from typing import Any, Literal
 from dask_taskrunner import interrupts
 from dask_taskrunner.awaiting import Awaited
 from dask_taskrunner.connected import Connected
-from dask_taskrunner.exceptions import LargeArgumentWarning, TaskRunnerWarning
+from dask_taskrunner.exceptions import (
+    LargeArgumentWarning,
+    TaskRunnerWarning,
+    UnsatisfiableWarning,
+)
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.launching import Keep, launch, merge_parameters
+from dask_taskrunner.placement import Need, lacking
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.showing import watching
@@ -219,6 +224,8 @@ class RunsFlows(Connected):
         """Warn, in the caller's thread and before anything is sent, of what the caller can mend."""
         for text in plan.warnings:
             warnings.warn(text, LargeArgumentWarning, stacklevel=frames_to_the_user())
+        for text in self._lacking(plan):
+            warnings.warn(text, UnsatisfiableWarning, stacklevel=frames_to_the_user())
         if self._is_for_one_run and any(task.cache_for for task in plan.resolved):
             warnings.warn(
                 "cache_for has no effect here: a runner keeps cached results, and this one ends "
@@ -227,6 +234,19 @@ class RunsFlows(Connected):
                 TaskRunnerWarning,
                 stacklevel=frames_to_the_user(),
             )
+
+    def _lacking(self, plan: FlowPlan) -> list[str]:
+        """Return what tasks need that no worker has."""
+        needs = [
+            Need(spec.slug, None if callable(spec.resources) else spec.resources, spec.workers)
+            for spec in plan.specs.values()
+            if spec.resources or spec.workers
+        ]
+        workers = self._backend.workers() if needs else None
+        if workers is None:
+            return []
+        found = {text: None for need in needs if (text := lacking(need, workers)) is not None}
+        return [f"{text}. It waits until one comes" for text in found]
 
 
 def _wait_again(run: FlowRun, *, progress: bool | None) -> None:

@@ -10,7 +10,8 @@ import threading
 import weakref
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
-from typing import Any, Final, Literal, NamedTuple, Self
+from datetime import timedelta
+from typing import Any, Final, Literal, NamedTuple, Self, cast
 
 from dask_taskrunner import interrupts
 from dask_taskrunner.backend import Backend
@@ -21,8 +22,9 @@ from dask_taskrunner.dask_backend.connecting import (
     current_client,
     starts_cluster,
 )
+from dask_taskrunner.dask_backend.roll_call import Patience
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.exceptions import RunnerClosed
+from dask_taskrunner.exceptions import OptionError, RunnerClosed
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.flow_running import RunsFlows
 from dask_taskrunner.graph.flow import Flow
@@ -35,6 +37,7 @@ from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.session import Session
 from dask_taskrunner.states import State
 from dask_taskrunner.submitting import RunsCalls
+from dask_taskrunner.times import to_seconds
 from dask_taskrunner.worker.clients import is_inside_task
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
@@ -72,6 +75,12 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         For the client that is made, such as ``{"timeout": "10 s"}``.
     performance_report_path : str, optional
         Where to write Dask's performance report at the end; needs bokeh.
+    stall_timeout : timedelta or float, optional
+        A flow run in which nothing happens for so many seconds (no body runs, no retry waits for
+        its time, no state changes) ends as `Crashed`. By default it waits on, and a note says for
+        what.
+    cluster_timeout : timedelta or float
+        A scheduler that does not answer for so many seconds is lost; 60 by default.
     task_defaults : mapping, optional
         Task options for what neither a flow nor a task sets.
     max_constant_bytes : int
@@ -115,12 +124,15 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         client_kwargs: Mapping[str, Any] | None = None,
         performance_report_path: str | None = None,
         *,
+        stall_timeout: timedelta | float | None = None,
+        cluster_timeout: timedelta | float = 60.0,
         task_defaults: Mapping[str, Any] | None = None,
         max_constant_bytes: int = MAX_CONSTANT_BYTES,
         fetch_limit: int = FETCH_LIMIT,
     ) -> None:
         self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
         self._max_constant_bytes = max_constant_bytes
+        self._patience = _patience(stall_timeout, cluster_timeout)
         self._fetch_limit = fetch_limit
         self._runs: weakref.WeakSet[FlowRun] = weakref.WeakSet()
         # What goes on is held by its own thread: a run that nobody holds lets go of its results.
@@ -148,7 +160,8 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         with self._lock:
             if self._link is None:
                 connection = self._connect()
-                backend = DaskBackend(connection.client)
+                adapts = self._connect.keywords["adapt_kwargs"] is not None
+                backend = DaskBackend(connection.client, self._patience, adapts=adapts)
                 self._link = _Link(connection, backend, ResultCache(backend))
                 # Also when it is collected, and at interpreter exit.
                 self._finalizer = weakref.finalize(self, _close, self._link, self._going)
@@ -260,6 +273,21 @@ class _Link(NamedTuple):
     connection: Connection
     backend: Backend
     cache: ResultCache
+
+
+def _patience(stall: timedelta | float | None, cluster: timedelta | float) -> Patience:
+    stall_seconds = None if stall is None else _seconds("stall_timeout", stall)
+    return Patience(stall_seconds, _seconds("cluster_timeout", cluster))
+
+
+def _seconds(name: str, duration: object) -> float:
+    try:
+        seconds = to_seconds(cast(Any, duration))
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{name}: {error}") from error
+    if not seconds:
+        raise OptionError(f"{name} must be more than zero")
+    return seconds
 
 
 def _in_event_loop() -> bool:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.listener import Note
 from dask_taskrunner.reporting import failure_report
 from dask_taskrunner.states import Failed
 from dask_taskrunner.view import terminal
 from dask_taskrunner.view.block import Title
 from dask_taskrunner.view.cards import failure_card
 from dask_taskrunner.view.failure_text import FailureReport
-from dask_taskrunner.view.html import block, box, dot, escaped
+from dask_taskrunner.view.html import block, box, dot, escaped, quiet
 from dask_taskrunner.view.log_lines import NewLines, ShownLine, in_notebook
 from dask_taskrunner.view.notebook import Forms, Output, current_cell, find_shell, keep_drawing
 from dask_taskrunner.view.tally import Tally
@@ -25,6 +27,8 @@ from dask_taskrunner.view.text import flow_run_line
 
 #: How many seconds a cell waits for the last picture of a run that has ended.
 _PATIENCE: Final = 2.0
+#: So many notes stand below a notebook's block.
+_NOTES: Final = 3
 _OUTPUT: Final = "dask-taskrunner"
 
 
@@ -41,8 +45,9 @@ class Live(NamedTuple):
 
 #: Each run that a notebook has shown.
 _lives: weakref.WeakKeyDictionary[FlowRun, Live] = weakref.WeakKeyDictionary()
-#: How many log lines of a run the terminal has shown: one that had paused is watched twice.
-_lines_seen: weakref.WeakKeyDictionary[FlowRun, int] = weakref.WeakKeyDictionary()
+#: How many log lines, and notes, of a run the terminal has shown: one that had paused is watched
+#: twice.
+_lines_seen: weakref.WeakKeyDictionary[FlowRun, tuple[int, int]] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -125,9 +130,11 @@ class Picture:
         """Return the block, and what is told of a failure."""
         self._read()
         drawn = block(self._tally, _title(self._run), time.time())
+        told = _warnings(self._run, self._run.notes)[-_NOTES:]
         logged = in_notebook(_lines_since(self._run, 0))
-        if logged:
-            drawn = box(drawn, logged)
+        lines = [quiet(escaped(f"{line.before} {line.text}")) for line in told]
+        if lines or logged:
+            drawn = box(drawn, *lines, logged)
         if isinstance(self._run.state, Failed):
             drawn = box(drawn, failure_card(self._failure_report()))
         return drawn
@@ -152,10 +159,20 @@ class Picture:
 
 def _new_lines(run: FlowRun) -> NewLines:
     """Return what the terminal has not shown of a run yet."""
-    seen = _lines_seen.get(run, 0)
-    news = _lines_since(run, seen)
-    _lines_seen[run] = seen + news.total
-    return news
+    lines_seen, notes_seen = _lines_seen.get(run, (0, 0))
+    news, notes = _lines_since(run, lines_seen), run.notes[notes_seen:]
+    _lines_seen[run] = lines_seen + news.total, notes_seen + len(notes)
+    told = _warnings(run, notes)
+    return NewLines([*news.lines, *told], news.total + len(told))
+
+
+def _warnings(run: FlowRun, notes: Sequence[Note]) -> list[ShownLine]:
+    """Return what is said of a run that is no state, and that nobody should miss."""
+    return [
+        ShownLine(note.time.timestamp(), note.task_run or run.run_name, note.level, note.text)
+        for note in notes
+        if note.level >= logging.WARNING
+    ]
 
 
 def _lines_since(run: FlowRun, seen: int) -> NewLines:

@@ -12,7 +12,9 @@ from dask_taskrunner.backend import FlowSpec, Foreign
 from dask_taskrunner.dask_backend.channel import DaskChannel
 from dask_taskrunner.dask_backend.held import BAD
 from dask_taskrunner.dask_backend.hub import Hub
+from dask_taskrunner.dask_backend.roll_call import PATIENT, Patience, views_of
 from dask_taskrunner.machine.events import Event
+from dask_taskrunner.placement import WorkerView
 from dask_taskrunner.worker.bootstrap import make_bootstraps
 
 
@@ -33,10 +35,18 @@ class DaskBackend:
     ----------
     client : distributed.Client
         Connected, and not asynchronous.
+    patience : Patience
+        How long what does not move is waited for.
+    adapts : bool
+        Whether workers come when there is work for them.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(
+        self, client: Client, patience: Patience = PATIENT, *, adapts: bool = False
+    ) -> None:
         self.client = client
+        self._patience = patience
+        self._adapts = adapts
         self._hub = Hub.acquire(client)
         self._bootstraps = make_bootstraps()
         self._closed = False
@@ -63,7 +73,7 @@ class DaskBackend:
 
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> DaskChannel:
         """Return a new flow run's channel; ``post`` gets its news."""
-        return DaskChannel(self.client, self._hub, self._bootstraps, spec, post)
+        return DaskChannel(self.client, self._hub, self._bootstraps, spec, post, self._patience)
 
     def share(self, future: Any) -> Future[Any] | None:
         """Return one more future of the same key; None where it is gone, or another client's."""
@@ -79,6 +89,13 @@ class DaskBackend:
         """Call something on the client's event loop, unless that has ended by then."""
         loop = cast(Any, self.client.loop)
         loop.add_callback(loop.call_later, seconds, call)
+
+    def workers(self) -> list[WorkerView] | None:
+        """Return who is there; None where nobody is yet, or others come when there is work."""
+        if self._adapts:
+            return None
+        identity = self.client.sync(cast(Any, self.client.scheduler).identity)
+        return views_of(identity) or None
 
     def close(self) -> None:
         """End the subscription."""

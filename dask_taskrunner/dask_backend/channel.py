@@ -21,6 +21,7 @@ from dask_taskrunner.dask_backend.claimed import Claims
 from dask_taskrunner.dask_backend.held import HeldFutures, Sent, shared_loss
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.removals import Removals
+from dask_taskrunner.dask_backend.roll_call import Patience, RollCall
 from dask_taskrunner.dask_backend.sending import Sender
 from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
@@ -33,8 +34,8 @@ from dask_taskrunner.machine.events import (
     TaskRunEnded,
     TaskRunLost,
     TaskRunsBegan,
-    ValueLost,
 )
+from dask_taskrunner.placement import Need, WorkerView
 from dask_taskrunner.worker.bootstrap import Bootstraps
 from dask_taskrunner.worker.envelope import Received, open_result, wire_of
 from dask_taskrunner.worker.wire import BEGAN_MESSAGE, HEADERS_MESSAGE, LINES_MESSAGE
@@ -65,7 +66,10 @@ class DaskChannel:
         bootstraps: Bootstraps,
         spec: FlowSpec,
         post: Callable[[Event], None],
+        patience: Patience,
     ) -> None:
+        self.stall_timeout = patience.stall
+        self._cluster_timeout = patience.cluster
         self._client = client
         self._hub = hub
         self._bootstraps = bootstraps
@@ -78,6 +82,7 @@ class DaskChannel:
         self._numbers = itertools.count(1)
         self._removals = Removals(client, spec.run)
         self._claims = Claims(client, spec.run)
+        self._roll = RollCall(client)
         self.add(spec.runs)
         hub.add(spec.run, self._receive)
 
@@ -216,6 +221,16 @@ class DaskChannel:
 
     # -- ends -----------------------------------------------------------------------------
 
+    def look(self) -> list[WorkerView] | None:
+        """Ask who is there, and return the newest answer, if there has been one."""
+        return self._roll.call()
+
+    def need(self, id: TaskRunId, slug: str) -> Need:
+        """Return what a task run that was sent asks of a worker."""
+        spec = self._specs.get(id) or self._specs[id[0], -1]
+        resources = None if callable(spec.resources) else spec.resources
+        return Need(slug, resources, spec.workers)
+
     def finish(self) -> None:
         """Let go of what only unfinished runs need."""
         self._sender.finish()
@@ -254,7 +269,7 @@ class DaskChannel:
         bad: list[tuple[TaskRunId, Sent]] = []
         for id, sent in self._held.all():
             if sent.future.status == "finished":
-                if awaited(id) and self._is_late(sent, at):
+                if awaited(id) and _is_late(sent, at):
                     events.append(TaskRunEnded(at, id, sent.submission, None))
             elif sent.is_bad or id in stuck:
                 bad.append((id, sent))
@@ -264,29 +279,27 @@ class DaskChannel:
                 if awaited(id):
                     events.append(TaskRunLost(at, id, sent.submission, shared_loss(stuck[id])))
                 continue
-            end = self._end_of(id, sent, awaited, at)
+            end = self._held.end_of(id, sent, at, is_awaited=awaited(id))
             if isinstance(end, ClusterLost):
                 return [end]
             events.append(end)
+        lost = self._lost(at)
+        return events if lost is None else [lost]
+
+    def _lost(self, at: float) -> ClusterLost | None:
+        """Return what ends all, where no future has said so."""
         if self._client.status == "closed":
-            return [ClusterLost(at, "the Dask client was closed")]
-        return events
+            return ClusterLost(at, "the Dask client was closed")
+        silence = self._removals.silent_for(at)
+        if silence > self._cluster_timeout:
+            return ClusterLost(at, f"the scheduler has not answered for {silence:.0f} s")
+        return None
 
-    def _end_of(
-        self, id: TaskRunId, sent: Sent, awaited: Callable[[TaskRunId], bool], at: float
-    ) -> ClusterLost | TaskRunLost | ValueLost:
-        loss = self._held.loss_of(sent)
-        if loss is None:
-            return ClusterLost(at, "the connection to the scheduler was lost")
-        if awaited(id):
-            return TaskRunLost(at, id, sent.submission, loss)
-        return ValueLost(at, id, sent.submission, loss.text)
 
-    @staticmethod
-    def _is_late(sent: Sent, at: float) -> bool:
-        if sent.finished_since is None:
-            sent.finished_since = at
-        if at - sent.finished_since < HEADER_PATIENCE:
-            return False
+def _is_late(sent: Sent, at: float) -> bool:
+    if sent.finished_since is None:
         sent.finished_since = at
-        return True
+    if at - sent.finished_since < HEADER_PATIENCE:
+        return False
+    sent.finished_since = at
+    return True

@@ -12,7 +12,7 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from dask_taskrunner.headers import TaskRunId, describe
-from dask_taskrunner.machine.events import Loss
+from dask_taskrunner.machine.events import ClusterLost, Loss, TaskRunLost, ValueLost
 from dask_taskrunner.states import Failed
 
 #: Statuses of a future that will bring nothing.
@@ -127,6 +127,17 @@ class HeldFutures:
         if status == "error":
             return Loss("error", f"{type(error).__name__}: {error}")
         return Loss("lost" if reason in _DATA_LOST else "cancelled", str(reason or error))
+
+    def end_of(
+        self, id: TaskRunId, sent: Sent, at: float, *, is_awaited: bool
+    ) -> ClusterLost | TaskRunLost | ValueLost:
+        """Return what the bad end of a future is to the machine."""
+        loss = self.loss_of(sent)
+        if loss is None:
+            return ClusterLost(at, "the connection to the scheduler was lost")
+        if is_awaited:
+            return TaskRunLost(at, id, sent.submission, loss)
+        return ValueLost(at, id, sent.submission, loss.text)
 
     def _culprit(self, sent: Sent) -> TaskRunId | None:
         """Return the direct upstream run whose future ended badly, too."""

@@ -25,6 +25,12 @@ class Removals:
         self._run = run
         self._since = time.time() - 1
         self._answer: concurrent.futures.Future[Any] | None = None
+        self._asked_at = 0.0
+
+    def silent_for(self, at: float) -> float:
+        """Return for how many seconds the scheduler has owed an answer."""
+        is_owed = self._answer is not None and not self._answer.done()
+        return at - self._asked_at if is_owed else 0.0
 
     def take(self, at: float) -> list[Event]:
         """Return what the last question brought, and ask again."""
@@ -36,6 +42,7 @@ class Removals:
                 events = list(self._read(self._answer.result(), at))
         self._answer = None
         if self._client.status == "running":
+            self._asked_at = at
             self._answer = asyncio.run_coroutine_threadsafe(
                 cast(Any, self._client.scheduler).events(topic="all"),
                 cast(Any, self._client.loop).asyncio_loop,

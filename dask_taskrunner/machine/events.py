@@ -122,6 +122,15 @@ class ClusterLost(NamedTuple):
     text: str
 
 
+class Stalled(NamedTuple):
+    """Nothing happens, and somebody has found out why."""
+
+    at: float
+    text: str
+    #: For how many seconds that has been so, where the run is to end for it.
+    ends_after: float | None = None
+
+
 class RunsAdded(NamedTuple):
     """Task runs joined an open plan, in topological order behind all that were there."""
 
@@ -235,4 +244,5 @@ Event: TypeAlias = (
     | TimerFired
     | CancelAsked
     | ClusterLost
+    | Stalled
 )

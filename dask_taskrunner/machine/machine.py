@@ -46,6 +46,7 @@ from dask_taskrunner.machine.events import (
     RunsAdded,
     RunsCancelled,
     RunStarted,
+    Stalled,
     TaskRunEnded,
     TaskRunLost,
     TaskRunsBegan,
@@ -95,6 +96,7 @@ class Machine:
             TimerFired: self._timer_fired,
             CancelAsked: self._stops.cancel_asked,
             ClusterLost: self._stops.cluster_lost,
+            Stalled: self._stops.stalled,
             RunsCancelled: self._stops.runs_cancelled,
             RunsAdded: self._growth.runs_added,
             Grew: self._inner_runs.grew,
@@ -254,7 +256,7 @@ class Machine:
             self._families.expand(record)
         elif "grew" in header.more:
             self._inner_runs.grow(record, header)
-        elif header.state == "Crashed":
+        elif header.state == "Crashed" and header.started is not None:
             self._losses.crashed(record, header)
         elif header.state == "Retrying":
             self._delay(record, header)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine import endings
-from dask_taskrunner.machine.commands import Command
+from dask_taskrunner.machine.commands import Command, Note
 from dask_taskrunner.machine.desk import Desk
-from dask_taskrunner.machine.events import CancelAsked, ClusterLost, RunsCancelled
+from dask_taskrunner.machine.events import CancelAsked, ClusterLost, RunsCancelled, Stalled
 from dask_taskrunner.machine.families import Families
+from dask_taskrunner.machine.losses import WARNING
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.machine.sources import children_of
 
@@ -82,6 +83,26 @@ class Stops:
             self._board.show(record, before, time, record.retry_header)
         text = f"the cluster was lost at {endings.clock(time)}: {event.text}"
         self._desk.finish(endings.flow_header("Crashed", text, time))
+
+    def stalled(self, event: Stalled) -> None:
+        """Say why nothing happens; and end what waits for it, if it has been so for too long."""
+        if self._desk.final is not None:
+            return
+        self._desk.commands.append(Note(event.text, None, WARNING))
+        if event.ends_after is None:
+            return
+        text = f"nothing has happened for {event.ends_after:.0f} s: {event.text}"
+        for record in self._own():
+            if record.header is not None or record.phase == "expanded":
+                continue
+            if record.phase == "submitted":
+                self._desk.end_on_client(record, "Crashed", text)
+            elif not self._desk.plan.is_open:
+                self._desk.end_on_client(record, "Cancelled", "the flow run stalled")
+        # What comes after single calls is asked by itself.
+        if not self._desk.plan.is_open:
+            self._families.look()
+            self._desk.finish(endings.flow_header("Crashed", text, self._desk.time))
 
     def give_up(self, at: float, text: str) -> list[Command]:
         """End a run that an error of this package has broken, and return what is left to do.

@@ -325,5 +325,8 @@ class InProcessBackend:
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Do nothing: what is too old is found out where it is asked for."""
 
+    def workers(self) -> None:
+        """Return nothing: all are alike."""
+
     def close(self) -> None:
         """Do nothing: everything goes with the process."""

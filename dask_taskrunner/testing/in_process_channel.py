@@ -18,6 +18,7 @@ from dask_taskrunner.machine.events import (
     TaskRunsBegan,
     WorkerRemoved,
 )
+from dask_taskrunner.placement import Need
 from dask_taskrunner.testing.faults import Script
 from dask_taskrunner.testing.in_process import (
     Executions,
@@ -55,6 +56,7 @@ class InProcessChannel(InProcessResults):
         super().__init__(place)
         self.clock = VirtualClock(self)
         self.logs = LogStore()
+        self.stall_timeout: float | None = None
         self._post = post
         self._script = script
         self._workers = workers
@@ -227,6 +229,13 @@ class InProcessChannel(InProcessResults):
     def sweep(self, awaited: Callable[[TaskRunId], bool]) -> list[Event]:  # noqa: ARG002
         """Return nothing: what is lost was told of at once."""
         return []
+
+    def look(self) -> None:
+        """Return nothing: here nothing waits for a worker."""
+
+    def need(self, id: TaskRunId, slug: str) -> Need:  # noqa: ARG002
+        """Return nothing."""
+        return Need(slug, None, None)
 
     def finish(self) -> None:
         """Send nothing more; bodies that a cancelled run has left end now."""

@@ -60,7 +60,7 @@ class ForeignCluster:
         self.address = ""
 
     def start_scheduler(self, *, has_package=True) -> None:
-        self._start("scheduler", has_package, "--port", "0", "--no-dashboard")
+        self.scheduler = self._start("scheduler", has_package, "--port", "0", "--no-dashboard")
         self.address = eventually(self._read_address)
         assert self.address, "no scheduler"
 
@@ -75,9 +75,9 @@ class ForeignCluster:
             "worker", has_package, "--no-nanny", "--nthreads", "1", "--name", name, "--no-dashboard"
         )
 
-    def _start(self, kind, has_package, *options) -> None:
+    def _start(self, kind, has_package, *options) -> subprocess.Popen:
         paths = [] if has_package else [self._without_package()]
-        self._processes.enter_context(
+        return self._processes.enter_context(
             started(
                 [
                     sys.executable, "-m", "dask", kind, *options,

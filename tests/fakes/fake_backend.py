@@ -37,6 +37,7 @@ from dask_taskrunner.machine.events import (
     WorkerRemoved,
 )
 from dask_taskrunner.packing import pickle_whole
+from dask_taskrunner.placement import Need, WorkerView
 from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.worker import run_task as worker_side
 from dask_taskrunner.worker.envelope import Envelope, Received, open_result, plain_value, wire_of
@@ -136,6 +137,9 @@ class FakeBackend:
         #: A run whose headers are swallowed must be asked for them.
         self.is_silent = False
         self.claims: set[str] = set()
+        #: What is said of the workers, and how long a run may stand still.
+        self.views: list[WorkerView] | None = None
+        self.stall_timeout: float | None = None
         #: What was lost, and is being made again.
         self.late: list[FakeTask | None] = []
         #: What was asked to be called, and in how many seconds.
@@ -178,6 +182,9 @@ class FakeBackend:
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         self.timers.append((seconds, call))
 
+    def workers(self) -> list[WorkerView] | None:
+        return self.views
+
     def close(self) -> None:
         for channel in list(self.channels.values()):
             channel.close()
@@ -215,6 +222,7 @@ class FakeChannel:
         self._specs: dict[TaskRunId, RunSpec] = {}
         self._context = pickle_whole(dict(spec.context))
         self.logs = LogStore()
+        self.stall_timeout = backend.stall_timeout
         #: What several runs share, as it lies on the cluster, and who needs it still.
         self.shared: dict[Shared, list[Any]] = {}
         self.users: dict[Shared, set[TaskRunId]] = {}
@@ -368,6 +376,14 @@ class FakeChannel:
                 elif task.loss is not None:
                     events.append(ValueLost(at, id, submission, task.loss.text))
         return events
+
+    def look(self) -> list[WorkerView] | None:
+        return self._backend.views
+
+    def need(self, id: TaskRunId, slug: str) -> Need:
+        spec = self._spec_of(id)
+        resources = None if callable(spec.resources) else spec.resources
+        return Need(slug, resources, spec.workers)
 
     def finish(self) -> None:
         self._may_fail("finish")

@@ -1,0 +1,61 @@
+"""Who is there: asked of the scheduler where that is wanted, without waiting for the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from distributed import Client
+
+from dask_taskrunner.placement import WorkerView
+
+
+class Patience(NamedTuple):
+    """How long a run that does not move, and a scheduler that does not answer, are waited for."""
+
+    stall: float | None = None
+    cluster: float = 60.0
+
+
+#: Where nobody says otherwise.
+PATIENT = Patience()
+
+
+class RollCall:
+    """The workers of a cluster."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._answer: concurrent.futures.Future[Any] | None = None
+        self._workers: list[WorkerView] | None = None
+
+    def call(self) -> list[WorkerView] | None:
+        """Ask, and return what the last question but this one has brought, if anything."""
+        if self._answer is not None:
+            if not self._answer.done():
+                return self._workers
+            if self._answer.exception() is None:
+                self._workers = views_of(self._answer.result())
+            self._answer = None
+        elif self._client.status == "running":
+            self._answer = asyncio.run_coroutine_threadsafe(
+                cast(Any, self._client.scheduler).identity(),
+                cast(Any, self._client.loop).asyncio_loop,
+            )
+        return self._workers
+
+
+def views_of(identity: Mapping[str, Any]) -> list[WorkerView]:
+    """Return what a scheduler says of its workers."""
+    return [
+        WorkerView(
+            address,
+            str(worker["name"]),
+            worker["nthreads"],
+            worker["resources"],
+            worker["metrics"].get("executing", 0),
+        )
+        for address, worker in identity["workers"].items()
+    ]

@@ -1,0 +1,101 @@
+"""Which workers may run what, and why nothing runs, from what is known of the workers.
+
+It knows plain data: no Dask, and no flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+#: So many are named where there may be many.
+_NAMED = 3
+
+
+class WorkerView(NamedTuple):
+    """What is known of a worker.
+
+    Attributes
+    ----------
+    address, name : str
+        Either may stand in the option ``workers``, and so may the host of the address.
+    threads : int
+        How many tasks it runs at a time.
+    resources : mapping
+        What it has besides.
+    executing : int
+        How many tasks it runs now, of whomever.
+    """
+
+    address: str
+    name: str
+    threads: int
+    resources: Mapping[str, float]
+    executing: int
+
+    def is_meant(self, names: Sequence[str]) -> bool:
+        """Return whether one of these names, addresses or hosts is this worker's."""
+        host = self.address.rpartition("://")[2].rpartition(":")[0]
+        return bool({self.address, self.name, host} & set(names))
+
+
+class Need(NamedTuple):
+    """What a task run asks of a worker."""
+
+    slug: str
+    resources: Mapping[str, float] | None
+    workers: tuple[str, ...] | None
+
+
+def lacking(need: Need, workers: Sequence[WorkerView]) -> str | None:
+    """Return what no worker has of what a task run needs, in words, or None.
+
+    Parameters
+    ----------
+    need : Need
+        Of the task run.
+    workers : sequence of WorkerView
+        All there are.
+    """
+    meant = workers
+    if need.workers is not None:
+        meant = [worker for worker in workers if worker.is_meant(need.workers)]
+        if not meant:
+            names = " or ".join(map(repr, need.workers))
+            there = _some(worker.name for worker in workers)
+            return f"{need.slug} may only run on {names}, and there is no such worker: {there}"
+    for name, amount in (need.resources or {}).items():
+        most = max((worker.resources.get(name, 0.0) for worker in meant), default=0.0)
+        if most < amount:
+            has = f"has more than {name}={most:g}" if most else "has that"
+            return f"{need.slug} needs {name}={amount:g}, and no worker {has}"
+    return None
+
+
+def why_nothing_runs(needs: Sequence[Need], workers: Sequence[WorkerView]) -> str:
+    """Return why task runs that were sent do not begin.
+
+    Parameters
+    ----------
+    needs : sequence of Need
+        Of those task runs; at least one.
+    workers : sequence of WorkerView
+        All there are.
+    """
+    count = "1 task run waits" if len(needs) == 1 else f"{len(needs)} task runs wait"
+    if not workers:
+        return f"no worker is connected; {count}"
+    found = {text: None for need in needs if (text := lacking(need, workers)) is not None}
+    if found:
+        return "; ".join([*found][:_NAMED])
+    threads = sum(worker.threads for worker in workers)
+    executing = sum(worker.executing for worker in workers)
+    if executing >= threads:
+        return f"{count} for a place: all {threads} threads of {len(workers)} workers are busy"
+    return f"{count}, and none of {len(workers)} workers has begun one"
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return f"there are {', '.join(listed[:_NAMED])}{more}" if listed else "there is none at all"
