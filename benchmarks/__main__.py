@@ -1,4 +1,4 @@
-"""``python -m benchmarks overhead|memory|retry|imports|futures|map``."""
+"""``python -m benchmarks overhead|memory|retry|imports|futures|map|soak``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import futures, imports, maps, memory, overhead, retry
+from benchmarks import futures, imports, maps, memory, overhead, retry, soak
 from benchmarks.measuring import machine, print_table
 
 _json = click.option("--json", "path", type=click.Path(path_type=Path), help="Also write here.")
@@ -73,6 +73,29 @@ def imports_command(rounds: int, path: Path | None) -> None:
 def retry_command(rounds: int, path: Path | None) -> None:
     """How fast a due retry is sent, and what a retry above 1,000 dependents costs."""
     _report("retry", retry.measure(rounds), path)
+
+
+@main.command("soak")
+@click.option("--minutes", default=5.0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the first flow.")
+@click.option("--every", default=3.0, show_default=True, help="Seconds between two kills, about.")
+@click.option("--budget", default=1000, show_default=True, help="max_crash_retries of all tasks.")
+@_json
+def soak_command(minutes: float, seed: int, every: float, budget: int, path: Path | None) -> None:
+    """Random flows on three workers that are killed all the time, beside an oracle."""
+    rows = soak.measure(minutes, seed, every, budget)
+    _report("soak", rows, path)
+    bad = sum(int(str(row["count"])) for row in rows if row["what"] in ("wrong states", "hangs"))
+    raise SystemExit(1 if bad else 0)
+
+
+@main.command("kill-workers", hidden=True)
+@click.argument("address")
+@click.option("--every", default=3.0)
+@click.option("--seed", default=0)
+def kill_workers_command(address: str, every: float, seed: int) -> None:
+    """Kill workers of a cluster, for ever: a part of the soak."""
+    soak.kill_workers(address, every, seed)
 
 
 if __name__ == "__main__":
