@@ -7,11 +7,13 @@ import atexit
 import contextlib
 import functools
 import threading
+import warnings
 import weakref
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Final, Literal, NamedTuple, Self, cast
+from types import ModuleType
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from dask_taskrunner import interrupts
 from dask_taskrunner.backend import Backend
@@ -22,11 +24,16 @@ from dask_taskrunner.dask_backend.connecting import (
     current_client,
     starts_cluster,
 )
-from dask_taskrunner.dask_backend.roll_call import Patience
+from dask_taskrunner.dask_backend.roll_call import read_patience
+from dask_taskrunner.dask_backend.shipping import check_ship
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.exceptions import OptionError, RunnerClosed
+from dask_taskrunner.exceptions import (
+    ConnectFailed,
+    RunnerClosed,
+    TaskRunnerWarning,
+)
 from dask_taskrunner.flow_run import FlowRun
-from dask_taskrunner.flow_running import RunsFlows
+from dask_taskrunner.flow_running import RunsFlows, frames_to_the_user
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
 from dask_taskrunner.keeping import keep_results
@@ -37,7 +44,6 @@ from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.session import Session
 from dask_taskrunner.states import State
 from dask_taskrunner.submitting import RunsCalls
-from dask_taskrunner.times import to_seconds
 from dask_taskrunner.worker.clients import is_inside_task
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
@@ -81,6 +87,9 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         what.
     cluster_timeout : timedelta or float
         A scheduler that does not answer for so many seconds is lost; 60 by default.
+    ship : list of module, optional
+        Modules that workers need not have: their files are sent along with each flow run, as they
+        are then, so that edits arrive. With ``ship=[dask_taskrunner]`` they need only Dask.
     task_defaults : mapping, optional
         Task options for what neither a flow nor a task sets.
     max_constant_bytes : int
@@ -126,19 +135,20 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         *,
         stall_timeout: timedelta | float | None = None,
         cluster_timeout: timedelta | float = 60.0,
+        ship: Collection[ModuleType] = (),
         task_defaults: Mapping[str, Any] | None = None,
         max_constant_bytes: int = MAX_CONSTANT_BYTES,
         fetch_limit: int = FETCH_LIMIT,
     ) -> None:
         self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
         self._max_constant_bytes = max_constant_bytes
-        self._patience = _patience(stall_timeout, cluster_timeout)
+        patience = read_patience(stall_timeout, cluster_timeout)
+        self._backend_options = (patience, adapt_kwargs is not None, check_ship(ship))
         self._fetch_limit = fetch_limit
         self._runs: weakref.WeakSet[FlowRun] = weakref.WeakSet()
         # What goes on is held by its own thread: a run that nobody holds lets go of its results.
         self._going: weakref.WeakSet[Driver] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._tokens: list[Any] = []
+        self._lock, self._tokens = threading.Lock(), list[Any]()
         where = {
             "client": client, "address": address, "cluster": cluster,
             "cluster_class": cluster_class, "cluster_kwargs": cluster_kwargs,
@@ -160,8 +170,9 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         with self._lock:
             if self._link is None:
                 connection = self._connect()
-                adapts = self._connect.keywords["adapt_kwargs"] is not None
-                backend = DaskBackend(connection.client, self._patience, adapts=adapts)
+                backend = DaskBackend(connection.client, *self._backend_options)
+                if not (connection.is_temporary or connection.task_thread):
+                    _check_versions(connection, backend)
                 self._link = _Link(connection, backend, ResultCache(backend))
                 # Also when it is collected, and at interpreter exit.
                 self._finalizer = weakref.finalize(self, _close, self._link, self._going)
@@ -267,27 +278,23 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
             return [driver for driver in self._going if not driver.ended.is_set()]
 
 
+def _check_versions(connection: Connection, backend: DaskBackend) -> None:
+    """Find out whether the workers of somebody else's cluster can run what is sent there."""
+    errors, told = backend.version_problems()
+    if errors:
+        backend.close()
+        connection.close()
+        raise ConnectFailed(f"nothing can be run on {connection.where}: {'; '.join(errors)}")
+    for text in told:
+        warnings.warn(text, TaskRunnerWarning, stacklevel=frames_to_the_user())
+
+
 class _Link(NamedTuple):
     """A connection in use."""
 
     connection: Connection
     backend: Backend
     cache: ResultCache
-
-
-def _patience(stall: timedelta | float | None, cluster: timedelta | float) -> Patience:
-    stall_seconds = None if stall is None else _seconds("stall_timeout", stall)
-    return Patience(stall_seconds, _seconds("cluster_timeout", cluster))
-
-
-def _seconds(name: str, duration: object) -> float:
-    try:
-        seconds = to_seconds(cast(Any, duration))
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"{name}: {error}") from error
-    if not seconds:
-        raise OptionError(f"{name} must be more than zero")
-    return seconds
 
 
 def _in_event_loop() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, cast
 
 from distributed import Client, Future
@@ -13,6 +14,8 @@ from dask_taskrunner.dask_backend.channel import DaskChannel
 from dask_taskrunner.dask_backend.held import BAD
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.roll_call import PATIENT, Patience, views_of
+from dask_taskrunner.dask_backend.shipping import pack
+from dask_taskrunner.dask_backend.versions import Problems, look, problems_of
 from dask_taskrunner.machine.events import Event
 from dask_taskrunner.placement import WorkerView
 from dask_taskrunner.worker.bootstrap import make_bootstraps
@@ -39,14 +42,21 @@ class DaskBackend:
         How long what does not move is waited for.
     adapts : bool
         Whether workers come when there is work for them.
+    ship : tuple of module
+        Are sent along with each run, as they are then.
     """
 
     def __init__(
-        self, client: Client, patience: Patience = PATIENT, *, adapts: bool = False
+        self,
+        client: Client,
+        patience: Patience = PATIENT,
+        adapts: bool = False,
+        ship: tuple[ModuleType, ...] = (),
     ) -> None:
         self.client = client
         self._patience = patience
         self._adapts = adapts
+        self._ship = ship
         self._hub = Hub.acquire(client)
         self._bootstraps = make_bootstraps()
         self._closed = False
@@ -73,7 +83,10 @@ class DaskBackend:
 
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> DaskChannel:
         """Return a new flow run's channel; ``post`` gets its news."""
-        return DaskChannel(self.client, self._hub, self._bootstraps, spec, post, self._patience)
+        ship = pack(self._ship)
+        return DaskChannel(
+            self.client, self._hub, self._bootstraps, spec, post, self._patience, ship
+        )
 
     def share(self, future: Any) -> Future[Any] | None:
         """Return one more future of the same key; None where it is gone, or another client's."""
@@ -89,6 +102,11 @@ class DaskBackend:
         """Call something on the client's event loop, unless that has ended by then."""
         loop = cast(Any, self.client.loop)
         loop.add_callback(loop.call_later, seconds, call)
+
+    def version_problems(self) -> Problems:
+        """Return what keeps the workers that are there from running what is sent to them."""
+        ships = any(module.__name__ == "dask_taskrunner" for module in self._ship)
+        return problems_of(look(self.client, self._bootstraps.look), ships=ships)
 
     def workers(self) -> list[WorkerView] | None:
         """Return who is there; None where nobody is yet, or others come when there is work."""

@@ -23,6 +23,7 @@ from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.removals import Removals
 from dask_taskrunner.dask_backend.roll_call import Patience, RollCall
 from dask_taskrunner.dask_backend.sending import Sender
+from dask_taskrunner.dask_backend.shipping import Parcel
 from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.logs import LogStore, read_group
@@ -67,6 +68,7 @@ class DaskChannel:
         spec: FlowSpec,
         post: Callable[[Event], None],
         patience: Patience,
+        ship: tuple[Parcel, ...] = (),
     ) -> None:
         self.stall_timeout = patience.stall
         self._cluster_timeout = patience.cluster
@@ -78,15 +80,13 @@ class DaskChannel:
         self.logs = LogStore()
         self._post = post
         self._held = HeldFutures(client)
-        self._sender = Sender(client, spec, self._specs, self._held, bootstraps)
+        self._sender = Sender(client, spec, self._specs, self._held, bootstraps, ship)
         self._numbers = itertools.count(1)
         self._removals = Removals(client, spec.run)
         self._claims = Claims(client, spec.run)
         self._roll = RollCall(client)
         self.add(spec.runs)
         hub.add(spec.run, self._receive)
-
-    # -- out ------------------------------------------------------------------------------
 
     @property
     def place(self) -> object:

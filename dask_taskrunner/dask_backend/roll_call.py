@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
 from distributed import Client
 
+from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.placement import WorkerView
+from dask_taskrunner.times import to_seconds
 
 
 class Patience(NamedTuple):
@@ -21,6 +24,28 @@ class Patience(NamedTuple):
 
 #: Where nobody says otherwise.
 PATIENT = Patience()
+
+
+def read_patience(stall: timedelta | float | None, cluster: timedelta | float) -> Patience:
+    """Return what a user's two options say.
+
+    Raises
+    ------
+    OptionError
+        One is no duration of more than zero.
+    """
+    stall_seconds = None if stall is None else _seconds("stall_timeout", stall)
+    return Patience(stall_seconds, _seconds("cluster_timeout", cluster))
+
+
+def _seconds(name: str, duration: object) -> float:
+    try:
+        seconds = to_seconds(cast(Any, duration))
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{name}: {error}") from error
+    if not seconds:
+        raise OptionError(f"{name} must be more than zero")
+    return seconds
 
 
 class RollCall:

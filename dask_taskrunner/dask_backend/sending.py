@@ -24,6 +24,7 @@ from dask_taskrunner.dask_backend.messages import (
 )
 from dask_taskrunner.dask_backend.pieces import Pieces
 from dask_taskrunner.dask_backend.shared import SharedFutures, unwarned
+from dask_taskrunner.dask_backend.shipping import Parcel
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Loss
@@ -46,6 +47,8 @@ class Sender:
         Where the futures go.
     bootstraps : Bootstraps
         The functions in the graph.
+    ship : tuple of Parcel
+        Modules that are sent along.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Sender:
         specs: dict[TaskRunId, RunSpec],
         held: HeldFutures,
         bootstraps: Bootstraps,
+        ship: tuple[Parcel, ...] = (),
     ) -> None:
         self._client = client
         self._spec = spec
@@ -64,7 +68,7 @@ class Sender:
         self._pieces = Pieces(client, spec.run, held, bootstraps.cut_piece)
         self._names: dict[TaskRunId, str] = {}
         # No method of this object: what nobody holds any more must go at once.
-        wrap = functools.partial(_wrap, spec.run, client.id, pickle_whole(dict(spec.context)))
+        wrap = functools.partial(_wrap, spec.run, client.id, pickle_whole(dict(spec.context)), ship)
         self._shared = SharedFutures(client, spec.run, wrap, forgets=spec.is_open)
         #: What somebody else's lazy values came to.
         self._computed: dict[TaskRunId, Future[Any]] = {}
@@ -272,6 +276,6 @@ class Sender:
         return foreign_loss(future) if future.status in BAD else future
 
 
-def _wrap(run: str, topic: str, context: bytes, code: Code) -> bytes:
+def _wrap(run: str, topic: str, context: bytes, ship: tuple[Parcel, ...], code: Code) -> bytes:
     """Return definitions as they travel: a :class:`~dask_taskrunner.worker.wire.FlowDefinition`."""
-    return pickle.dumps((run, topic, code.tasks, context))
+    return pickle.dumps((run, topic, code.tasks, context, tuple(map(tuple, ship))))

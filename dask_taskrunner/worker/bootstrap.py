@@ -35,6 +35,7 @@ class RunTask(ByValue):
 
     def __call__(self, call, definition, *references):
         try:
+            install(definition)
             from dask_taskrunner.worker.run_task import run_task
         except ImportError as error:
             return answer(call, definition, error)
@@ -83,6 +84,66 @@ class Ref:
         return cloudpickle.loads, (self.blob,)
 
 
+def install(definition):
+    """Put the modules that were sent along where Python finds them, once per process."""
+    import pickle
+
+    opened = definition[0]
+    if not isinstance(opened, bytes):
+        return
+    ship = pickle.loads(opened)[4]
+    if not ship:
+        return
+    import importlib
+    import io
+    import os
+    import sys
+    import tempfile
+    import threading
+    import types
+    import zipfile
+
+    # This source is executed anew in each copy: what is there already, the process knows.
+    shipped = sys.modules.setdefault(SHIPPED, types.ModuleType(SHIPPED))
+    lock = shipped.__dict__.setdefault("lock", threading.RLock())
+    with lock:
+        known = shipped.__dict__.setdefault("known", {})
+        for name, digest, data in ship:
+            if known.get(name) == digest:
+                continue
+            if name == "dask_taskrunner" and (name in known or can_import(name)):
+                # Its tasks may be running. One that was installed here is there on purpose.
+                known[name] = digest
+                continue
+            place = tempfile.mkdtemp(prefix=SHIPPED + "-")
+            zipfile.ZipFile(io.BytesIO(data)).extractall(place)
+            sys.path.insert(0, place)
+            for loaded in [m for m in sys.modules if m.partition(".")[0] == name]:
+                del sys.modules[loaded]
+            known[name] = digest
+        importlib.invalidate_caches()
+
+
+def look():
+    """Return which protocol the package here has; None where there is none."""
+    try:
+        from dask_taskrunner.worker.wire import PROTOCOL
+    except ImportError:
+        return None
+    return PROTOCOL
+
+
+def can_import(name):
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+
+
+SHIPPED = "dask_taskrunner_shipped"
+
+
 def answer(call, definition, error):
     import pickle
     import random
@@ -112,6 +173,8 @@ class Bootstraps(NamedTuple):
     open_value: Callable[..., Any]
     #: Cuts a piece out of a list.
     cut_piece: Callable[..., Any]
+    #: Returns the protocol of the package where it is called.
+    look: Callable[[], str | None]
 
 
 def make_bootstraps() -> Bootstraps:
@@ -119,4 +182,6 @@ def make_bootstraps() -> Bootstraps:
     namespace: dict[str, Any] = {"__name__": "dask_taskrunner_bootstrap"}
     exec(_SOURCE, namespace)  # our own source, right above
     kinds = (namespace["RunTask"], namespace["OpenValue"], namespace["CutPiece"])
-    return Bootstraps._make(kind(cloudpickle.dumps(kind)) for kind in kinds)
+    made = [kind(cloudpickle.dumps(kind)) for kind in kinds]
+    # A function of no importable module is pickled by value as well.
+    return Bootstraps._make([*made, namespace["look"]])

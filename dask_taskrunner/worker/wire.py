@@ -106,3 +106,5 @@ class FlowDefinition(NamedTuple):
     tasks: tuple[bytes, ...]
     #: The pickled entries of the context that are the same everywhere.
     context: bytes
+    #: Modules that workers need not have: the name, the digest and the zipped files of each.
+    ship: tuple[tuple[str, str, bytes], ...] = ()

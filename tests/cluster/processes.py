@@ -11,6 +11,7 @@ import textwrap
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from distributed import Client
 from marks import eventually
 
 import dask_taskrunner
@@ -24,7 +25,11 @@ import sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "dask_taskrunner":
+        # What workers need is Dask, and nothing else of ours or of what we need.
+        top = name.partition(".")[0]
+        if top in ("pendulum", "rich"):
+            raise ImportError(f"No module named {top!r}")
+        if top == "dask_taskrunner" and not any("dask_taskrunner_shipped" in p for p in sys.path):
             raise ImportError("No module named 'dask_taskrunner'")
 
 sys.meta_path.insert(0, Missing())
@@ -74,6 +79,10 @@ class ForeignCluster:
         self._start(
             "worker", has_package, "--no-nanny", "--nthreads", "1", "--name", name, "--no-dashboard"
         )
+
+    def wait_for(self, workers) -> None:
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(workers)
 
     def _start(self, kind, has_package, *options) -> subprocess.Popen:
         paths = [] if has_package else [self._without_package()]

@@ -12,7 +12,9 @@ from marks import eventually
 from processes import ForeignCluster
 from watched import tasks_on
 
-from dask_taskrunner import DaskTaskRunner, Flow, states, task, triggers
+import dask_taskrunner
+from dask_taskrunner import DaskTaskRunner, Flow, exceptions, states, task, triggers
+from dask_taskrunner.exceptions import TaskRunnerWarning
 
 pytestmark = pytest.mark.cluster
 
@@ -161,8 +163,9 @@ def test_a_worker_without_the_package_fails_its_tasks_and_no_others(tmp_path):
         cluster.start_scheduler(has_package=False)
         cluster.start_worker("with")
         cluster.start_worker("without", has_package=False)
-        runner = processes.enter_context(DaskTaskRunner(address=cluster.address))
-        runner.client.wait_for_workers(2)
+        cluster.wait_for(2)
+        with pytest.warns(TaskRunnerWarning, match="is not installed on worker tcp://"):
+            runner = processes.enter_context(DaskTaskRunner(address=cluster.address))
         payload = b"x" * 10_000
         with Flow("mixed") as flow:
             here = add(payload, b"1", task_args={"workers": "with"})
@@ -209,3 +212,55 @@ def test_a_worker_without_the_package_that_joins_a_run_hangs_nothing(tmp_path, m
         assert set(run.counts) <= {"Success", "Failed", "TriggerFailed"}
         for task_run in run.failures:
             assert "dask_taskrunner is not installed on worker" in task_run.state.message
+
+
+# -- what is not there is sent along --------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A scheduler and two workers that have Dask, and nothing of ours."""
+    with ExitStack() as processes:
+        cluster = ForeignCluster(tmp_path, processes)
+        cluster.start_scheduler(has_package=False)
+        cluster.start_worker("w0", has_package=False)
+        cluster.start_worker("w1", has_package=False)
+        cluster.wait_for(2)
+        yield cluster
+
+
+def test_workers_without_the_package_are_one_clear_error_at_connect(bare):
+    with pytest.raises(exceptions.ConnectFailed, match="is not installed on workers tcp") as failed:
+        DaskTaskRunner(address=bare.address)
+    assert "pip install dask-taskrunner==" in str(failed.value)
+    assert "ship=[dask_taskrunner]" in str(failed.value)
+
+
+def test_with_ship_workers_need_only_dask(bare, marks):
+    with DaskTaskRunner(address=bare.address, ship=[dask_taskrunner]) as runner:
+        run = runner.run(make_flow())
+        assert run.result() == sum(range(1, 31))
+        # One that joins later gets it as well.
+        bare.start_worker("w2", has_package=False)
+        bare.wait_for(3)
+        there = add.with_options(workers="w2", max_retries=1, retry_delay=0)
+        assert runner.submit(there, 1, 2).result(20) == 3
+        numbers = runner.map(add, [1, 2], [3, 4])
+        assert numbers.results() == [4, 6]
+
+
+def test_modules_that_were_edited_arrive_as_they_are_now(bare, tmp_path, monkeypatch):
+    package = tmp_path / "here" / "my_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from my_package.parts import f\n")
+    (package / "parts.py").write_text("def f():\n    return 'first'\n")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    import my_package
+
+    with DaskTaskRunner(address=bare.address, ship=[dask_taskrunner, my_package]) as runner:
+        assert runner.submit(my_package.f).result(20) == "first"
+        with Flow("edited") as flow:
+            task(my_package.f)()
+        assert runner.run(flow).result() == "first"
+        (package / "parts.py").write_text("def f():\n    return 'second'\n")
+        assert runner.run(flow).result() == "second"
