@@ -1,4 +1,4 @@
-"""``python -m benchmarks overhead|memory|retry|imports|futures|map|soak``."""
+"""``python -m benchmarks overhead|memory|retry|imports|futures|map|large|soak``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import futures, imports, maps, memory, overhead, retry, soak
+from benchmarks import futures, imports, large, maps, memory, overhead, retry, soak
 from benchmarks.measuring import machine, print_table
 
 _json = click.option("--json", "path", type=click.Path(path_type=Path), help="Also write here.")
@@ -73,6 +73,15 @@ def imports_command(rounds: int, path: Path | None) -> None:
 def retry_command(rounds: int, path: Path | None) -> None:
     """How fast a due retry is sent, and what a retry above 1,000 dependents costs."""
     _report("retry", retry.measure(rounds), path)
+
+
+@main.command("large")
+@_rounds
+@click.option("--megabytes", default=large.MEGABYTES, show_default=True)
+@_json
+def large_command(rounds: int, megabytes: int, path: Path | None) -> None:
+    """A large result that is passed from worker to worker."""
+    _report("large", large.measure(rounds, megabytes), path)
 
 
 @main.command("soak")

@@ -6,6 +6,7 @@ A failure prints its seed and its whole story.
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 from collections import Counter
@@ -22,8 +23,9 @@ from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.states import STATE_CLASSES, Finished
 
 SEED = 20261122
-#: Batches of so many runs, so that a failure is found, and told of, where it is.
-BATCHES, RUNS = 10, 100
+#: Batches of so many runs, so that a failure is found, and told of, where it is; 100 of them are the
+#: 20,000 runs by which a change of the machine is judged.
+BATCHES, RUNS = int(os.environ.get("RANDOM_BATCHES", "10")), 100
 #: Faults after which the right outcome is the oracle's, as long as somebody's budget pays.
 HARMLESS = frozenset(
     {
