@@ -25,6 +25,15 @@ from dask_taskrunner.tracebacks import user_frames
 COURTESY: Final = 1.0
 
 
+def is_traced() -> bool:
+    """Return whether a debugger looks on, or coverage is measured.
+
+    Then all of Python 3.11 stands still from the moment at which an exception is raised in another
+    thread until that one takes it, which may be for ever: nothing is raised there.
+    """
+    return sys.gettrace() is not None or threading.gettrace() is not None
+
+
 class Overdue(BaseException):
     """A body has taken longer than it may.
 
@@ -169,6 +178,7 @@ class _Call:
             stack = _stack_of(ident)
             if not self._is_over:
                 _left.add(self._thread)
+            if not self._is_over and not is_traced():
                 raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
                 raise_in_thread(ctypes.c_ulong(ident), ctypes.py_object(_Stop))
         self._thread.join(COURTESY)

@@ -67,6 +67,19 @@ class CutPiece(ByValue):
         return cut_piece(source, start, stop)
 
 
+class Look(ByValue):
+    """Returns which protocol dask_taskrunner has here; None where there is none of it."""
+
+    __slots__ = ()
+
+    def __call__(self):
+        try:
+            from dask_taskrunner.worker.wire import PROTOCOL
+        except ImportError:
+            return None
+        return PROTOCOL
+
+
 class Ref:
     __slots__ = ("blob",)
 
@@ -124,15 +137,6 @@ def install(definition):
         importlib.invalidate_caches()
 
 
-def look():
-    """Return which protocol the package here has; None where there is none."""
-    try:
-        from dask_taskrunner.worker.wire import PROTOCOL
-    except ImportError:
-        return None
-    return PROTOCOL
-
-
 def can_import(name):
     try:
         __import__(name)
@@ -181,7 +185,5 @@ def make_bootstraps() -> Bootstraps:
     """Return new ones."""
     namespace: dict[str, Any] = {"__name__": "dask_taskrunner_bootstrap"}
     exec(_SOURCE, namespace)  # our own source, right above
-    kinds = (namespace["RunTask"], namespace["OpenValue"], namespace["CutPiece"])
-    made = [kind(cloudpickle.dumps(kind)) for kind in kinds]
-    # A function of no importable module is pickled by value as well.
-    return Bootstraps._make([*made, namespace["look"]])
+    kinds = [namespace[name] for name in ("RunTask", "OpenValue", "CutPiece", "Look")]
+    return Bootstraps._make(kind(cloudpickle.dumps(kind)) for kind in kinds)

@@ -85,7 +85,8 @@ def _run(request: Request, answers: _Answers, code: bytes, inputs: bytes, entrie
     values: Mapping[str, Any] = pickle.loads(inputs)
     HOOKS.install()
     with (
-        context(**pickle.loads(entries)),
+        # When nobody wants it any more, this process is killed.
+        context(**pickle.loads(entries), cancelled=False),
         Capture(request.level, answers.take_line, prints=request.prints),
     ):
         answers.send(BEGAN)

@@ -117,6 +117,7 @@ def test_what_is_sent_refers_to_nothing_of_ours(client):
         b"dask_taskrunner.worker.run_task",
         b"dask_taskrunner.worker.envelope",
         b"dask_taskrunner.worker.piece",
+        b"dask_taskrunner.worker.wire",
     )
     for bootstrap in make_bootstraps():
         again = pickle.loads(pickle.dumps(bootstrap))

@@ -87,8 +87,8 @@ def test_another_python_is_named_with_what_to_do():
     errors, warnings = problems_of(Found({"w0": "2.7"}, {}), ships=True)
     assert errors == [
         (
-            f"Python 2.7 runs on worker w0 and {HERE} here, and functions cannot be sent from one to "
-            f"the other: use Python {HERE} there, or 2.7 here"
+            f"Python 2.7 runs on worker w0 and {HERE} here, and functions cannot be sent from "
+            f"one to the other: use Python {HERE} there, or 2.7 here"
         )
     ]
     assert not warnings

@@ -23,7 +23,7 @@ from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.states import STATE_CLASSES, Finished
 
 SEED = 20261122
-#: Batches of so many runs, so that a failure is found, and told of, where it is; 100 of them are the
+#: Batches of so many runs, so that a failure is found, and told of, where it is. 100 are the
 #: 20,000 runs by which a change of the machine is judged.
 BATCHES, RUNS = int(os.environ.get("RANDOM_BATCHES", "10")), 100
 #: Faults after which the right outcome is the oracle's, as long as somebody's budget pays.
