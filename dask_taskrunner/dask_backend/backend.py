@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from distributed import Client, Future
 
@@ -45,6 +46,9 @@ class DaskBackend:
     ship : tuple of module
         Are sent along with each run, as they are then.
     """
+
+    #: Clients whose workers can run what is sent to them.
+    _looked_at: ClassVar[weakref.WeakSet[Client]] = weakref.WeakSet()
 
     def __init__(
         self,
@@ -105,8 +109,14 @@ class DaskBackend:
 
     def version_problems(self) -> Problems:
         """Return what keeps the workers that are there from running what is sent to them."""
+        # A runner for each run of a flow is common: the client's workers are asked once.
+        if self.client in self._looked_at:
+            return Problems([], [])
         ships = any(module.__name__ == "dask_taskrunner" for module in self._ship)
-        return problems_of(look(self.client, self._bootstraps.look), ships=ships)
+        problems = problems_of(look(self.client, self._bootstraps.look), ships=ships)
+        if not problems.errors:
+            self._looked_at.add(self.client)
+        return problems
 
     def workers(self) -> list[WorkerView] | None:
         """Return who is there; None where nobody is yet, or others come when there is work."""

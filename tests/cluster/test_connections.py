@@ -96,6 +96,19 @@ def test_a_client_stays_open(client, flow):
     assert_nothing_left(client)
 
 
+def test_the_workers_of_a_client_are_asked_once_for_their_versions(cluster, flow, monkeypatch):
+    asked = []
+    get_versions = Client.get_versions
+    monkeypatch.setattr(
+        Client, "get_versions", lambda *args: asked.append(1) or get_versions(*args)
+    )
+    with Client(cluster, set_as_default=False) as client:
+        for _ in range(3):
+            with DaskTaskRunner(client=client) as runner:
+                assert runner.run(flow).state.is_successful()
+    assert asked == [1]
+
+
 def test_the_current_default_client_is_used_where_there_is_one(cluster, flow):
     with Client(cluster) as default:
         with DaskTaskRunner() as runner:
