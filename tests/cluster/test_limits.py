@@ -16,7 +16,6 @@ import psutil
 import pytest
 from distributed import get_worker, secede
 from marks import PATIENCE, eventually
-from watched import kill
 
 from dask_taskrunner import (
     Flow,
@@ -244,16 +243,6 @@ def test_a_cancelled_process_is_killed(runner, marks):
     run.cancel(wait=PATIENCE)
     assert not run.still_running
     assert eventually(lambda: not isolated_processes(), 2)
-
-
-def test_a_killed_worker_leaves_no_process_behind(runner, marks):
-    run = runner.start(one_task(hang.with_options(max_crash_retries=0), marks))
-    assert eventually(lambda: marks.count("hangs"))
-    (worker,) = {psutil.Process(pid).ppid() for pid in marks.pids("hangs")}
-    kill(worker)
-    assert eventually(lambda: not is_alive(marks.pids("hangs")[0]), 5)
-    run.wait(PATIENCE)
-    assert type(run["hang"].state) is states.Crashed
 
 
 @task(isolate="process", max_crash_retries=1)

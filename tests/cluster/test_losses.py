@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 
+import psutil
 import pytest
 from marks import PATIENCE, eventually, is_whole
 from watched import kill, tasks_on, worker_pids
@@ -358,3 +360,31 @@ def test_the_scheduler_keeps_no_claim(runner, marks):
         return list(dask_scheduler.extensions["events"]._events)
 
     assert eventually(lambda: not runner.client.run_on_scheduler(claims))
+
+
+# -- processes of a body's own --------------------------------------------------------------------
+
+
+@task(isolate="process", max_crash_retries=0)
+def hang(marks):
+    marks.add("hangs")
+    time.sleep(60)
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_killed_worker_leaves_no_process_behind(runner, marks):
+    with Flow("isolated") as flow:
+        hang(marks)
+    run = runner.start(flow)
+    assert eventually(lambda: marks.count("hangs"))
+    (worker,) = {psutil.Process(pid).ppid() for pid in marks.pids("hangs")}
+    kill(worker)
+    assert eventually(lambda: not is_alive(marks.pids("hangs")[0]), 5)
+    run.wait(PATIENCE)
+    assert type(run["hang"].state) is states.Crashed

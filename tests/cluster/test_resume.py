@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 from marks import eventually, is_whole
 from watched import kill, tasks_on, worker_pids
 
@@ -24,7 +24,27 @@ from dask_taskrunner import (
     unmapped,
 )
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+@pytest.fixture
+def cluster():
+    """A cluster of the test's own, for workers are killed; see the tests of losses."""
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=":0",
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs={"allowed_failures": 0},
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster, set_as_default=False) as client:
+        yield client
+
 
 COUNT = 6
 
@@ -329,7 +349,6 @@ def test_a_run_of_another_client_cannot_be_resumed(runner, cluster, marks):
 
 
 def test_a_lost_cluster_leaves_what_its_record_has(marks):
-    from distributed import LocalCluster
 
     from dask_taskrunner import ClusterLost
 
