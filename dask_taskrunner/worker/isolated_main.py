@@ -1,19 +1,21 @@
 """The process in which an isolated body runs; see :mod:`~dask_taskrunner.worker.isolating`.
 
-It reads what to do from standard input, and answers through a pipe whose number it is given. When
-its standard input ends, the worker is gone, and it ends with all that it has started.
+It reads what to do from standard input, and answers through a pipe whose number it is given. On
+another one nothing is ever said: when that ends, the worker is gone, and the process ends with all
+that it has started. On Linux the kernel sees to it, for a body may be in C code and give no thread
+of Python a turn.
 """
 
 from __future__ import annotations
 
-import ctypes
+import fcntl
 import os
 import pickle
 import signal
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from dask_taskrunner.exceptions import RemoteTaskError, ResultNotSerializable, describe
 from dask_taskrunner.graph.mapping import elements_if_any
@@ -23,9 +25,6 @@ from dask_taskrunner.tracebacks import user_traceback
 from dask_taskrunner.worker import clients
 from dask_taskrunner.worker.capturing import HOOKS, Capture
 from dask_taskrunner.worker.isolating import BEGAN, ERROR, LENGTH, LINE, RESULT, Request, packed
-
-#: Linux's word for: send me a signal when my parent dies.
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class _Answers:
@@ -47,9 +46,10 @@ class _Answers:
         self.send(LINE, pickle.dumps((at, level, text)))
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, lifeline: int) -> None:
     """Run one body."""
-    _die_with_the_worker()
+    _have_killed_with(lifeline)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     source = os.fdopen(os.dup(0), "rb")
     # The body has nothing to read here.
     with open(os.devnull, "rb") as nothing:
@@ -57,7 +57,6 @@ def main(descriptor: int) -> None:
     answers = _Answers(descriptor)
     request = Request._make(pickle.loads(_part(source)))
     code, inputs, entries = _part(source), _part(source), _part(source)
-    threading.Thread(target=_end_with, args=(source,), daemon=True).start()
     if request.memory is not None:
         import resource  # there is none on Windows, where nothing is isolated
 
@@ -107,16 +106,27 @@ def _part(source: BinaryIO) -> bytes:
     return source.read(int.from_bytes(source.read(LENGTH), "big"))
 
 
-def _die_with_the_worker() -> None:
-    """Ask for a signal at the worker's death, for the thread below needs the interpreter's lock."""
+def _have_killed_with(lifeline: int) -> None:
+    """Have the kernel kill this process and its group at the pipe's end.
+
+    PR_SET_PDEATHSIG would kill this process only, before it could do anything about the others.
+    What was said on the pipe would kill it, too: nothing is.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
-def _end_with(source: BinaryIO) -> None:
-    source.read()
+def _end_with(lifeline: int) -> None:
+    # Also where the worker was gone before the kernel was asked.
+    os.read(lifeline, 1)
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    # By its own name, by which its frames are known as ours in a traceback.
+    from dask_taskrunner.worker import isolated_main
+
+    isolated_main.main(*map(int, sys.argv[1:]))

@@ -27,6 +27,8 @@ from dask_taskrunner.worker.envelope import pickle_value
 
 #: What a message from the process is about: one byte, before eight that tell its length.
 BEGAN, LINE, RESULT, ERROR = b"B", b"L", b"R", b"E"
+#: In place of a message, where there is none yet.
+NOTHING: Final = b""
 LENGTH: Final = 8
 #: Seconds between two looks at whether the process is there and wanted.
 _LOOK_EVERY: Final = 0.1
@@ -35,6 +37,7 @@ _STARTING: Final = 120.0
 #: Seconds that a process has to end by itself once it has said what came of its body.
 _ENDING: Final = 1.0
 _CHUNK: Final = 1 << 20
+_MAIN: Final = "dask_taskrunner.worker.isolated_main"
 #: Made anew by whoever asks for it, or of no use in another process.
 _NOT_SENT: Final = frozenset({"logger", "cancelled"})
 
@@ -103,24 +106,22 @@ class IsolatedBody:
         seconds: float | None = _STARTING
         deadline: float | None = time.monotonic() + _STARTING
         while True:
-            found = process.next_message()
-            if found is None:
-                if self._is_cancelled():
-                    raise CANCELLED("its process was killed, for nobody wants the result any more")
-                if seconds is not None and deadline is not None and time.monotonic() > deadline:
-                    raise Overdue(seconds, "its process was killed", stopped=True)
-                continue
-            kind, data = found
+            kind, data = process.next_message() or (NOTHING, bytearray())
+            if kind == RESULT:
+                return _unpacked(data)
+            if kind == ERROR:
+                error, text = pickle.loads(data)
+                raise RaisedElsewhere(pickle.loads(error), text)
             if kind == BEGAN:
                 seconds = self._limits.seconds
                 deadline = None if seconds is None else time.monotonic() + seconds
             elif kind == LINE:
                 take_line(*pickle.loads(data))
-            elif kind == RESULT:
-                return _unpacked(data)
-            else:
-                error, text = pickle.loads(data)
-                raise RaisedElsewhere(pickle.loads(error), text)
+            # Also after a line: there is always one more of a body that never stops talking.
+            if self._is_cancelled():
+                raise CANCELLED("its process was killed, for nobody wants the result any more")
+            if seconds is not None and deadline is not None and time.monotonic() > deadline:
+                raise Overdue(seconds, "its process was killed", stopped=True)
 
 
 def _pickled(inputs: dict[str, Any], entries: dict[str, Any]) -> Iterator[bytes]:
@@ -152,16 +153,19 @@ class _Process:
 
     def __init__(self) -> None:
         self._read, write = os.pipe()
+        #: Its end tells the process that the worker is gone.
+        lifeline, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dask_taskrunner.worker.isolated_main", str(write)],
+                [sys.executable, "-m", _MAIN, str(write), str(lifeline)],
                 stdin=subprocess.PIPE,
-                pass_fds=(write,),
+                pass_fds=(write, lifeline),
                 # A group of its own, so that what it starts is killed with it.
                 start_new_session=True,
             )
         finally:
             os.close(write)
+            os.close(lifeline)
         self._received = bytearray()
         self._is_closed = False
         self._selector = selectors.DefaultSelector()
@@ -169,7 +173,6 @@ class _Process:
 
     def send(self, parts: list[bytes]) -> None:
         """Send what the process waits for, in a thread: it may end, or hang, before it reads."""
-        # The pipe stays open: its end tells the process that the worker is gone.
         threading.Thread(target=self._write, args=(parts,), daemon=True).start()
 
     def _write(self, parts: list[bytes]) -> None:
@@ -232,6 +235,7 @@ class _Process:
         process.wait()
         self._selector.close()
         os.close(self._read)
+        os.close(self._lifeline)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()

@@ -224,6 +224,20 @@ def test_at_its_deadline_a_process_is_killed_with_what_it_has_started(runner, ma
     assert eventually(lambda: not is_alive(child))
 
 
+@task(isolate="process", timeout=0.5, log_prints=True)
+def talk():
+    while True:
+        print("a line")
+
+
+def test_a_process_that_never_stops_talking_is_killed_at_its_deadline(runner):
+    begin = time.monotonic()
+    run = runner.run(one_task(talk))
+    assert time.monotonic() - begin < PATIENCE
+    assert type(run["talk"].state) is states.TimedOut
+    assert "a line" in [line.text for line in run["talk"].logs]
+
+
 def is_alive(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -289,7 +303,9 @@ def test_what_an_isolated_body_raises_is_raised_here(runner):
     future = runner.submit(fail, "why")
     with pytest.raises(OfThisModuleOnly, match="why") as raised:
         future.result(PATIENCE)
-    assert ", in fail" in "".join(raised.value.__notes__)
+    notes = "".join(raised.value.__notes__)
+    assert ", in fail" in notes
+    assert "isolated_main" not in notes
     with pytest.raises(TaskRunnerError, match="cannot leave the isolated process"):
         runner.submit(fail, "result").result(PATIENCE)
 

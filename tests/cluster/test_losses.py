@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
-import time
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -367,8 +369,11 @@ def test_the_scheduler_keeps_no_claim(runner, marks):
 
 @task(isolate="process", max_crash_retries=0)
 def hang(marks):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    marks.add("child", str(child.pid))
     marks.add("hangs")
-    time.sleep(60)
+    # No thread of Python's gets a turn meanwhile.
+    ctypes.PyDLL(None).sleep(60)
 
 
 def is_alive(pid):
@@ -385,6 +390,7 @@ def test_a_killed_worker_leaves_no_process_behind(runner, marks):
     assert eventually(lambda: marks.count("hangs"))
     (worker,) = {psutil.Process(pid).ppid() for pid in marks.pids("hangs")}
     kill(worker)
-    assert eventually(lambda: not is_alive(marks.pids("hangs")[0]), 5)
+    for pid in [*marks.pids("hangs"), *map(int, marks.texts("child"))]:
+        assert eventually(lambda: not is_alive(pid), 5)  # noqa: B023
     run.wait(PATIENCE)
     assert type(run["hang"].state) is states.Crashed
