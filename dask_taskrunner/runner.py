@@ -7,7 +7,6 @@ import atexit
 import contextlib
 import functools
 import threading
-import warnings
 import weakref
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
@@ -30,10 +29,9 @@ from dask_taskrunner.driver import Driver
 from dask_taskrunner.exceptions import (
     ConnectFailed,
     RunnerClosed,
-    TaskRunnerWarning,
 )
 from dask_taskrunner.flow_run import FlowRun
-from dask_taskrunner.flow_running import RunsFlows, frames_to_the_user
+from dask_taskrunner.flow_running import RunsFlows
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
 from dask_taskrunner.keeping import keep_results
@@ -44,6 +42,7 @@ from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.session import Session
 from dask_taskrunner.states import State
 from dask_taskrunner.submitting import RunsCalls
+from dask_taskrunner.version_check import VersionCheck
 from dask_taskrunner.worker.clients import is_inside_task
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
@@ -171,9 +170,14 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
             if self._link is None:
                 connection = self._connect()
                 backend = DaskBackend(connection.client, *self._backend_options)
-                if not (connection.is_temporary or connection.task_thread):
-                    _check_versions(connection, backend)
-                self._link = _Link(connection, backend, ResultCache(backend))
+                check = VersionCheck(connection, backend)
+                try:
+                    check()
+                except ConnectFailed:
+                    backend.close()
+                    connection.close()
+                    raise
+                self._link = _Link(connection, backend, ResultCache(backend), check)
                 # Also when it is collected, and at interpreter exit.
                 self._finalizer = weakref.finalize(self, _close, self._link, self._going)
                 _close_at_exit(self)
@@ -185,7 +189,9 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
 
     @property
     def _backend(self) -> Backend:
-        return self._open().backend
+        link = self._open()
+        link.check()
+        return link.backend
 
     @property
     def _cache(self) -> ResultCache:
@@ -278,23 +284,13 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
             return [driver for driver in self._going if not driver.ended.is_set()]
 
 
-def _check_versions(connection: Connection, backend: DaskBackend) -> None:
-    """Find out whether the workers of somebody else's cluster can run what is sent there."""
-    errors, told = backend.version_problems()
-    if errors:
-        backend.close()
-        connection.close()
-        raise ConnectFailed(f"nothing can be run on {connection.where}: {'; '.join(errors)}")
-    for text in told:
-        warnings.warn(text, TaskRunnerWarning, stacklevel=frames_to_the_user())
-
-
 class _Link(NamedTuple):
     """A connection in use."""
 
     connection: Connection
     backend: Backend
     cache: ResultCache
+    check: VersionCheck
 
 
 def _in_event_loop() -> bool:

@@ -6,7 +6,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 from distributed import Client, Future
 
@@ -15,11 +15,14 @@ from dask_taskrunner.dask_backend.channel import DaskChannel
 from dask_taskrunner.dask_backend.held import BAD
 from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.roll_call import PATIENT, Patience, views_of
-from dask_taskrunner.dask_backend.shipping import pack
-from dask_taskrunner.dask_backend.versions import Problems, look, problems_of
+from dask_taskrunner.dask_backend.shipping import Shipment
+from dask_taskrunner.dask_backend.versions import Problems, look, problems_of, run_within
 from dask_taskrunner.machine.events import Event
 from dask_taskrunner.placement import WorkerView
 from dask_taskrunner.worker.bootstrap import make_bootstraps
+
+#: Seconds that workers are given to take away what was sent along: one may hold Python's lock.
+_LEAVING: Final = 2.0
 
 
 class _LooksLikeACollection(type):
@@ -47,8 +50,8 @@ class DaskBackend:
         Are sent along with each run, as they are then.
     """
 
-    #: Clients whose workers can run what is sent to them.
-    _looked_at: ClassVar[weakref.WeakSet[Client]] = weakref.WeakSet()
+    #: Clients whose workers can run what is sent to them: with this package sent along, without it.
+    _looked_at: ClassVar[weakref.WeakKeyDictionary[Client, set[bool]]] = weakref.WeakKeyDictionary()
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class DaskBackend:
         self.client = client
         self._patience = patience
         self._adapts = adapts
-        self._ship = ship
+        self._ship = Shipment(ship)
         self._hub = Hub.acquire(client)
         self._bootstraps = make_bootstraps()
         self._closed = False
@@ -87,9 +90,8 @@ class DaskBackend:
 
     def open_run(self, spec: FlowSpec, post: Callable[[Event], None]) -> DaskChannel:
         """Return a new flow run's channel; ``post`` gets its news."""
-        ship = pack(self._ship)
         return DaskChannel(
-            self.client, self._hub, self._bootstraps, spec, post, self._patience, ship
+            self.client, self._hub, self._bootstraps, spec, post, self._patience, self._ship
         )
 
     def share(self, future: Any) -> Future[Any] | None:
@@ -107,15 +109,23 @@ class DaskBackend:
         loop = cast(Any, self.client.loop)
         loop.add_callback(loop.call_later, seconds, call)
 
-    def version_problems(self) -> Problems:
-        """Return what keeps the workers that are there from running what is sent to them."""
+    def version_problems(self) -> Problems | None:
+        """Return what keeps those who are there from running what is sent to them.
+
+        None where no worker is there yet.
+        """
         # A runner for each run of a flow is common: the client's workers are asked once.
-        if self.client in self._looked_at:
+        looked_at = self._looked_at.setdefault(self.client, set())
+        ships = self._ship.has_package
+        if ships in looked_at:
             return Problems([], [])
-        ships = any(module.__name__ == "dask_taskrunner" for module in self._ship)
-        problems = problems_of(look(self.client, self._bootstraps.look), ships=ships)
-        if not problems.errors:
-            self._looked_at.add(self.client)
+        found = look(self.client, self._bootstraps.look)
+        problems = problems_of(found, ships=ships)
+        if problems.errors:
+            return problems
+        if not found.pythons:
+            return None
+        looked_at.add(ships)
         return problems
 
     def workers(self) -> list[WorkerView] | None:
@@ -126,7 +136,9 @@ class DaskBackend:
         return views_of(identity) or None
 
     def close(self) -> None:
-        """End the subscription."""
+        """End the subscription, and take away what was sent along."""
         if not self._closed:
             self._closed = True
+            if self._ship.was_sent and self.client.status == "running":
+                run_within(_LEAVING, self.client, self._bootstraps.leave, self._ship.owner)
             self._hub.give_back()

@@ -23,7 +23,7 @@ from dask_taskrunner.dask_backend.hub import Hub
 from dask_taskrunner.dask_backend.removals import Removals
 from dask_taskrunner.dask_backend.roll_call import Patience, RollCall
 from dask_taskrunner.dask_backend.sending import Sender
-from dask_taskrunner.dask_backend.shipping import Parcel
+from dask_taskrunner.dask_backend.shipping import Shipment
 from dask_taskrunner.exceptions import ResultLost, ResultNotSerializable, ResultReleased
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.logs import LogStore, read_group
@@ -68,7 +68,7 @@ class DaskChannel:
         spec: FlowSpec,
         post: Callable[[Event], None],
         patience: Patience,
-        ship: tuple[Parcel, ...] = (),
+        ship: Shipment,
     ) -> None:
         self.stall_timeout = patience.stall
         self._cluster_timeout = patience.cluster

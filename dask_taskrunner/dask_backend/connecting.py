@@ -52,6 +52,11 @@ class Connection:
         """The scheduler's address."""
         return str(getattr(self.client.scheduler, "address", ""))
 
+    @property
+    def is_like_here(self) -> bool:
+        """True where the workers are processes of this computer, started here."""
+        return self.is_temporary and isinstance(self.cluster, LocalCluster)
+
     def close(self) -> None:
         """Close what was opened here; a second time there is nothing left to close."""
         if self.is_temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -24,7 +23,7 @@ from dask_taskrunner.dask_backend.messages import (
 )
 from dask_taskrunner.dask_backend.pieces import Pieces
 from dask_taskrunner.dask_backend.shared import SharedFutures, unwarned
-from dask_taskrunner.dask_backend.shipping import Parcel
+from dask_taskrunner.dask_backend.shipping import Shipment
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.machine.events import Loss
@@ -47,7 +46,7 @@ class Sender:
         Where the futures go.
     bootstraps : Bootstraps
         The functions in the graph.
-    ship : tuple of Parcel
+    ship : Shipment
         Modules that are sent along.
     """
 
@@ -58,7 +57,7 @@ class Sender:
         specs: dict[TaskRunId, RunSpec],
         held: HeldFutures,
         bootstraps: Bootstraps,
-        ship: tuple[Parcel, ...] = (),
+        ship: Shipment,
     ) -> None:
         self._client = client
         self._spec = spec
@@ -67,9 +66,9 @@ class Sender:
         self._run_task = bootstraps.run_task
         self._pieces = Pieces(client, spec.run, held, bootstraps.cut_piece)
         self._names: dict[TaskRunId, str] = {}
-        # No method of this object: what nobody holds any more must go at once.
-        wrap = functools.partial(_wrap, spec.run, client.id, pickle_whole(dict(spec.context)), ship)
-        self._shared = SharedFutures(client, spec.run, wrap, forgets=spec.is_open)
+        context = pickle_whole(dict(spec.context))
+        self._wrapping = _Wrapping(spec.run, client.id, context, ship)
+        self._shared = SharedFutures(client, spec.run, self._wrapping, forgets=spec.is_open)
         #: What somebody else's lazy values came to.
         self._computed: dict[TaskRunId, Future[Any]] = {}
         #: What other runs have cached, for those that have not ended.
@@ -93,6 +92,8 @@ class Sender:
 
     def send(self, runs: Sequence[Submission]) -> list[tuple[Submission, Loss]]:
         """Send task runs, and return those that cannot be, and why."""
+        if self._spec.is_open:
+            self._wrapping.renew()
         while self._given:
             self._send_given(self._given.pop())
         unsent = []
@@ -276,6 +277,28 @@ class Sender:
         return foreign_loss(future) if future.status in BAD else future
 
 
-def _wrap(run: str, topic: str, context: bytes, ship: tuple[Parcel, ...], code: Code) -> bytes:
-    """Return definitions as they travel: a :class:`~dask_taskrunner.worker.wire.FlowDefinition`."""
-    return pickle.dumps((run, topic, code.tasks, context, tuple(map(tuple, ship))))
+class _Wrapping:
+    """Makes of definitions what travels: see :class:`~dask_taskrunner.worker.wire.FlowDefinition`.
+
+    What it makes is another thing as soon as a module that is sent along has been edited.
+    """
+
+    def __init__(self, run: str, topic: str, context: bytes, ship: Shipment) -> None:
+        self._parts = run, topic, context
+        self._ship = ship
+        self.version = ship.pack()
+
+    def renew(self) -> None:
+        """Look at the files again."""
+        if self._ship:
+            self.version = self._ship.pack()
+
+    def __call__(self, code: Code) -> list[bytes]:
+        run, topic, context = self._parts
+        definition = pickle.dumps((run, topic, code.tasks, context))
+        if not self.version:
+            return [definition]
+        self._ship.was_sent = True
+        names = [(parcel.name, parcel.digest) for parcel in self.version]
+        data = [parcel.data for parcel in self.version]
+        return [definition, pickle.dumps((self._ship.owner, names)), *data]

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import dask
 from distributed import Client, Future
@@ -44,16 +44,29 @@ def unwarned() -> Iterator[None]:
         yield
 
 
+class Wrap(Protocol):
+    """Makes of definitions what travels."""
+
+    @property
+    def version(self) -> object:
+        """Another object as soon as what it makes is another thing."""
+
+    def __call__(self, code: Code, /) -> list[bytes]:
+        """Return the parts."""
+
+
 class _Sent:
     """One shared thing on the cluster."""
 
-    __slots__ = ("future", "key", "number", "sends", "users")
+    __slots__ = ("future", "key", "number", "sends", "users", "version")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.sends = 0
         self.key: Key = ("", -1, 0)
         self.future: Future[Any] | None = None
+        #: What it was wrapped in.
+        self.version: object = None
         #: The task runs that need it and have not ended.
         self.users: set[TaskRunId] = set()
 
@@ -67,15 +80,13 @@ class SharedFutures:
         Sends them.
     run : str
         The flow run's digits.
-    wrap : callable
+    wrap : Wrap
         Makes of definitions what travels.
     forgets : bool
         True where a large argument is given up when nobody at hand needs it.
     """
 
-    def __init__(
-        self, client: Client, run: str, wrap: Callable[[Code], bytes], *, forgets: bool
-    ) -> None:
+    def __init__(self, client: Client, run: str, wrap: Wrap, *, forgets: bool) -> None:
         self._client = client
         self._run = run
         self._wrap = wrap
@@ -98,7 +109,8 @@ class SharedFutures:
         if sent is None:
             sent = self._sent[shared] = _Sent(self._count)
             self._count += 1
-        if sent.future is None or sent.future.status in BAD:
+        is_old = isinstance(shared, Code) and sent.version is not self._wrap.version
+        if sent.future is None or sent.future.status in BAD or is_old:
             self._send(shared, sent)
         sent.users.add(id)
         if id[1] >= 0 and not self._forgets:
@@ -108,16 +120,15 @@ class SharedFutures:
     def _send(self, shared: Shared, sent: _Sent) -> None:
         sent.sends += 1
         if isinstance(shared, Code):
-            kind, content = "definition", self._wrap(shared)
+            sent.version = self._wrap.version
+            kind, content = "definition", [_part(part) for part in self._wrap(shared)]
         else:
             assert isinstance(shared, Constant)
             if shared.data is None:
                 raise LookupError("a large argument of it is not held any more")
-            kind, content = "constant", shared.data
+            kind, content = "constant", [(_part(shared.data), [])]
         sent.key = (f"{kind}-{self._run}", sent.number, sent.sends)
-        # Out of band where it is large, so that it is not copied once more.
-        part: Any = pickle.PickleBuffer(content) if len(content) > _IDLE_BYTES else content
-        sent.future = self.send(list, [(part, [])] if kind == "constant" else [part], sent.key)
+        sent.future = self.send(list, content, sent.key)
 
     def send(self, make: Callable[[Any], object], content: list[Any], key: Key) -> Future[Any]:
         """Send a Dask task that returns what it is given."""
@@ -176,3 +187,8 @@ class SharedFutures:
         if sent.future is not None:
             sent.future.release()
             sent.future = None
+
+
+def _part(data: bytes) -> Any:
+    """Return bytes as they are sent: out of band where they are many, so not copied once more."""
+    return pickle.PickleBuffer(data) if len(data) > _IDLE_BYTES else data

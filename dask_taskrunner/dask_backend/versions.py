@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from importlib.metadata import version
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from distributed import Client
 
 from dask_taskrunner.worker.wire import PROTOCOL
 
 _NAMED: Final = 3
+#: Seconds that workers are waited for.
+_PATIENCE: Final = 1.0
+#: In so many groups they are asked.
+_GROUPS: Final = 32
 
 
 class Found(NamedTuple):
-    """What workers say of themselves, by their addresses.
+    """What those who answer say of themselves; workers by their addresses.
 
     Attributes
     ----------
@@ -23,10 +28,13 @@ class Found(NamedTuple):
         ``"3.11"``.
     protocols : mapping
         The protocol of the package there, None where it is missing.
+    scheduler : str, optional
+        The scheduler's Python.
     """
 
     pythons: Mapping[str, str]
     protocols: Mapping[str, str | None]
+    scheduler: str | None = None
 
 
 class Problems(NamedTuple):
@@ -43,7 +51,10 @@ class Problems(NamedTuple):
 
 
 def look(client: Client, look_there: Callable[[], str | None]) -> Found:
-    """Ask the workers of a cluster for their versions.
+    """Ask a scheduler and its workers for their versions.
+
+    Who does not answer in time is not among the answers: the code of a task may keep a worker from
+    it as long as it likes.
 
     Parameters
     ----------
@@ -53,16 +64,74 @@ def look(client: Client, look_there: Callable[[], str | None]) -> Found:
         Returns the protocol of the package where it is called; see
         :class:`~dask_taskrunner.worker.bootstrap.Bootstraps`.
     """
-    said_by: Any = client.get_versions()
-    workers: dict[str, dict[str, Any]] = said_by["workers"]
-    pythons = {
-        worker: ".".join(str(said["host"]["python"]).split(".")[:2])
-        for worker, said in workers.items()
-    }
+    return cast(Found, client.sync(_look, client, look_there))
+
+
+async def _look(client: Client, look_there: Callable[[], str | None]) -> Found:
+    scheduler: Any = client.scheduler
+    there = await scheduler.versions()
+    workers = list((await scheduler.identity())["workers"])
+
+    async def versions(some: list[str]) -> dict[str, Any]:
+        said: dict[str, Any] = await scheduler.broadcast(
+            msg={"op": "versions"}, workers=some, on_error="ignore"
+        )
+        return said
+
+    async def protocols(some: list[str]) -> dict[str, Any]:
+        said: dict[str, Any] = await _run(client, look_there, some)
+        return said
+
+    pythons = {worker: _python(said) for worker, said in (await _ask(versions, workers)).items()}
     # No function can be sent to another Python: its bytecode is another.
     same = [worker for worker, python in pythons.items() if python == _HERE]
-    found = client.run(look_there, workers=same, on_error="ignore") if same else {}
-    return Found(pythons, found)
+    return Found(pythons, await _ask(protocols, same), _python(there))
+
+
+def run_within(seconds: float, client: Client, function: Callable[..., Any], *args: Any) -> None:
+    """Run a function on all workers, and wait a while for those who do not answer."""
+
+    async def run(some: list[str]) -> dict[str, Any]:
+        said: dict[str, Any] = await _run(client, function, some, *args)
+        return said
+
+    async def run_all() -> None:
+        scheduler: Any = client.scheduler
+        await _ask(run, list((await scheduler.identity())["workers"]), seconds)
+
+    client.sync(run_all)
+
+
+async def _run(client: Client, function: Callable[..., Any], some: list[str], *args: Any) -> Any:
+    said: Any = client.run(function, *args, workers=some, on_error="ignore", asynchronous=True)
+    return await said
+
+
+async def _ask(
+    ask: Callable[[list[str]], Coroutine[Any, Any, dict[str, Any]]],
+    workers: list[str],
+    seconds: float = _PATIENCE,
+) -> dict[str, Any]:
+    """Return the answers that come in time.
+
+    One that does not answer keeps back those who are asked together with it, and each by itself is
+    too many questions on large clusters.
+    """
+    groups = [workers[start::_GROUPS] for start in range(min(_GROUPS, len(workers)))]
+    if not groups:
+        return {}
+    done, late = await asyncio.wait(
+        [asyncio.ensure_future(ask(group)) for group in groups], timeout=seconds
+    )
+    for asked in late:
+        asked.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    return {worker: answer for asked in done for worker, answer in asked.result().items()}
+
+
+def _python(said: Mapping[str, Any]) -> str:
+    """Return the minor version of Python, of what Dask says of somebody's versions."""
+    return ".".join(str(said["host"]["python"]).split(".")[:2])
 
 
 _HERE: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -100,8 +169,14 @@ def problems_of(found: Found, *, ships: bool) -> Problems:
             "DaskTaskRunner(ship=[dask_taskrunner])"
         )
         said.append((missing, text))
+    errors = [text for workers, text in said if len(workers) == len(pythons)]
+    if found.scheduler not in (None, _HERE):
+        errors.append(
+            f"Python {found.scheduler} runs on the scheduler and {_HERE} here, and it receives "
+            f"what is sent first: use Python {_HERE} there, or {found.scheduler} here"
+        )
     return Problems(
-        [text for workers, text in said if len(workers) == len(pythons)],
+        errors,
         [text for workers, text in said if len(workers) < len(pythons)],
     )
 

@@ -248,7 +248,7 @@ class Executions:
         return found
 
     def _pickled(self, code: Code) -> bytes:
-        return pickle.dumps((self._run, "topic", code.tasks, self._context, ()))
+        return pickle.dumps((self._run, "topic", code.tasks, self._context))
 
 
 class _Failing(OpenFlow):

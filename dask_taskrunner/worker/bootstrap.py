@@ -34,12 +34,12 @@ class RunTask(ByValue):
     __slots__ = ()
 
     def __call__(self, call, definition, *references):
-        try:
-            install(definition)
-            from dask_taskrunner.worker.run_task import run_task
-        except ImportError as error:
-            return answer(call, definition, error)
-        return run_task(call, definition, references)
+        with install(definition):
+            try:
+                from dask_taskrunner.worker.run_task import run_task
+            except ImportError as error:
+                return answer(call, definition, error)
+            return run_task(call, definition, references)
 
 
 class OpenValue(ByValue):
@@ -97,44 +97,161 @@ class Ref:
         return cloudpickle.loads, (self.blob,)
 
 
-def install(definition):
-    """Put the modules that were sent along where Python finds them, once per process."""
-    import pickle
+class Leave(ByValue):
+    """Takes away what was sent along by somebody who has no use for it any more."""
 
-    opened = definition[0]
-    if not isinstance(opened, bytes):
-        return
-    ship = pickle.loads(opened)[4]
-    if not ship:
-        return
-    import importlib
-    import io
-    import os
-    import sys
-    import tempfile
+    __slots__ = ()
+
+    def __call__(self, owner):
+        import sys
+
+        shelf = sys.modules.get(SHIPPED)
+        if shelf is not None:
+            with shelf.lock:
+                # What of its still runs takes them away at its end.
+                shelf.gone.add(owner)
+                clear(shelf)
+
+
+def install(definition):
+    """Put the modules that were sent along where Python finds them, while a task runs.
+
+    A copy is unpacked once per process. Returns a context manager.
+    """
+    return Visit(definition) if len(definition) > 1 else NOTHING
+
+
+class Nothing:
+    """Nothing was sent along."""
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *exc_info):
+        pass
+
+
+NOTHING = Nothing()
+
+
+class Visit:
+    """A task that may import what was sent along, which stays meanwhile."""
+
+    def __init__(self, definition):
+        import pickle
+
+        self.owner, names = pickle.loads(definition[1])
+        self.parcels = [(*name, data) for name, data in zip(names, definition[2:])]
+        self.is_first = isinstance(definition[0], (bytes, bytearray, memoryview))
+
+    def __enter__(self):
+        import sys
+
+        while True:
+            shelf = sys.modules.setdefault(SHIPPED, new_shelf())
+            with shelf.lock:
+                # Somebody may have taken the last thing from it meanwhile, and it as well.
+                if sys.modules.get(SHIPPED) is shelf:
+                    break
+        self.shelf = shelf
+        with shelf.lock:
+            shelf.visits[self.owner] = shelf.visits.get(self.owner, 0) + 1
+            for parcel in self.parcels:
+                put(shelf, self.owner, self.is_first, *parcel)
+
+    def __exit__(self, *exc_info):
+        shelf = self.shelf
+        with shelf.lock:
+            shelf.visits[self.owner] -= 1
+            if not shelf.visits[self.owner]:
+                del shelf.visits[self.owner]
+                clear(shelf)
+
+
+def new_shelf():
+    """Return where this process keeps what was sent along: a module, which all copies find.
+
+    This source is executed anew in each copy of a bootstrap.
+    """
     import threading
+    import types
+
+    shelf = types.ModuleType(SHIPPED)
+    shelf.lock = threading.RLock()
+    # By module: its copies, of which Python sees the last one.
+    shelf.copies = {}
+    # By owner: how many tasks run that may import something.
+    shelf.visits = {}
+    # Owners who have left.
+    shelf.gone = set()
+    return shelf
+
+
+def put(shelf, owner, is_first, name, digest, data):
+    import io
+    import tempfile
     import types
     import zipfile
 
-    # This source is executed anew in each copy: what is there already, the process knows.
-    shipped = sys.modules.setdefault(SHIPPED, types.ModuleType(SHIPPED))
-    lock = shipped.__dict__.setdefault("lock", threading.RLock())
-    with lock:
-        known = shipped.__dict__.setdefault("known", {})
-        for name, digest, data in ship:
-            if known.get(name) == digest:
-                continue
-            if name == "dask_taskrunner" and (name in known or can_import(name)):
-                # Its tasks may be running. One that was installed here is there on purpose.
-                known[name] = digest
-                continue
-            place = tempfile.mkdtemp(prefix=SHIPPED + "-")
-            zipfile.ZipFile(io.BytesIO(data)).extractall(place)
-            sys.path.insert(0, place)
-            for loaded in [m for m in sys.modules if m.partition(".")[0] == name]:
-                del sys.modules[loaded]
-            known[name] = digest
-        importlib.invalidate_caches()
+    from distributed import get_worker
+
+    copies = shelf.copies.get(name, [])
+    copy = next((copy for copy in copies if copy.digest == digest), None)
+    if name == "dask_taskrunner":
+        if not copies and can_import(name):
+            # One that was installed here is there on purpose.
+            return
+        if copies:
+            # Tasks of it may be running.
+            copy, is_first = copies[-1], False
+    if copy is None:
+        # Where the worker has its own files: they go with it.
+        place = tempfile.mkdtemp(prefix=SHIPPED + "-", dir=get_worker().local_directory)
+        zipfile.ZipFile(io.BytesIO(data)).extractall(place)
+        copy, is_first = types.SimpleNamespace(digest=digest, place=place, owners=set()), True
+    copy.owners.add(owner)
+    # Not each time: two that differ would be imported anew for each task.
+    if is_first:
+        show(shelf, name, [*(other for other in copies if other is not copy), copy])
+
+
+def clear(shelf):
+    """Take away what belongs only to those who have left, and run nothing any more."""
+    import shutil
+    import sys
+
+    gone = {owner for owner in shelf.gone if owner not in shelf.visits}
+    shelf.gone -= gone
+    for name, copies in list(shelf.copies.items()):
+        for copy in copies:
+            copy.owners -= gone
+        show(shelf, name, [copy for copy in copies if copy.owners])
+        for copy in copies:
+            if not copy.owners:
+                shutil.rmtree(copy.place, ignore_errors=True)
+    if not shelf.copies and not shelf.visits:
+        sys.modules.pop(SHIPPED, None)
+
+
+def show(shelf, name, copies):
+    """Have Python see the last one of the copies of a module."""
+    import importlib
+    import sys
+
+    before, after = shelf.copies.pop(name, []), [copy.place for copy in copies]
+    if copies:
+        shelf.copies[name] = copies
+    places = [copy.place for copy in before]
+    if places[-1:] == after[-1:]:
+        return
+    if places:
+        sys.path.remove(places[-1])
+        sys.path_importer_cache.pop(places[-1], None)
+    if after:
+        sys.path.insert(0, after[-1])
+    for loaded in [m for m in sys.modules if m.partition(".")[0] == name]:
+        del sys.modules[loaded]
+    importlib.invalidate_caches()
 
 
 def can_import(name):
@@ -179,11 +296,13 @@ class Bootstraps(NamedTuple):
     cut_piece: Callable[..., Any]
     #: Returns the protocol of the package where it is called.
     look: Callable[[], str | None]
+    #: Takes away what was sent along by somebody.
+    leave: Callable[[str], None]
 
 
 def make_bootstraps() -> Bootstraps:
     """Return new ones."""
     namespace: dict[str, Any] = {"__name__": "dask_taskrunner_bootstrap"}
     exec(_SOURCE, namespace)  # our own source, right above
-    kinds = [namespace[name] for name in ("RunTask", "OpenValue", "CutPiece", "Look")]
+    kinds = [namespace[name] for name in ("RunTask", "OpenValue", "CutPiece", "Look", "Leave")]
     return Bootstraps._make(kind(cloudpickle.dumps(kind)) for kind in kinds)

@@ -123,10 +123,3 @@ def _end_with(lifeline: int) -> None:
     # Also where the worker was gone before the kernel was asked.
     os.read(lifeline, 1)
     os.killpg(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    # By its own name, by which its frames are known as ours in a traceback.
-    from dask_taskrunner.worker import isolated_main
-
-    isolated_main.main(*map(int, sys.argv[1:]))

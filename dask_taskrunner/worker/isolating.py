@@ -37,7 +37,11 @@ _STARTING: Final = 120.0
 #: Seconds that a process has to end by itself once it has said what came of its body.
 _ENDING: Final = 1.0
 _CHUNK: Final = 1 << 20
-_MAIN: Final = "dask_taskrunner.worker.isolated_main"
+#: The process finds modules where the worker does: some may have been sent along.
+_MAIN: Final = (
+    "import sys; numbers, sys.path[:] = sys.argv[1:3], sys.argv[3:]; sys.argv[1:] = []; "
+    "from dask_taskrunner.worker.isolated_main import main; main(*map(int, numbers))"
+)
 #: Made anew by whoever asks for it, or of no use in another process.
 _NOT_SENT: Final = frozenset({"logger", "cancelled"})
 
@@ -157,7 +161,7 @@ class _Process:
         lifeline, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _MAIN, str(write), str(lifeline)],
+                [sys.executable, "-c", _MAIN, str(write), str(lifeline), *sys.path],
                 stdin=subprocess.PIPE,
                 pass_fds=(write, lifeline),
                 # A group of its own, so that what it starts is killed with it.

@@ -96,7 +96,8 @@ def claim_name(run: str, *numbers: int) -> str:
 class FlowDefinition(NamedTuple):
     """What all task runs of a flow run share; travels as ``[pickle(tuple(definition))]``.
 
-    In a list, because who opens it puts the opened one there.
+    In a list, because who opens it puts the opened one there. Behind it stands what is sent along,
+    if anything is: ``pickle((owner, [(name, digest), ...]))``, and the zipped files of each module.
     """
 
     run: str
@@ -106,5 +107,3 @@ class FlowDefinition(NamedTuple):
     tasks: tuple[bytes, ...]
     #: The pickled entries of the context that are the same everywhere.
     context: bytes
-    #: Modules that workers need not have: the name, the digest and the zipped files of each.
-    ship: tuple[tuple[str, str, bytes], ...] = ()

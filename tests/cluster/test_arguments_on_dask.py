@@ -187,7 +187,7 @@ def test_it_survives_the_worker_that_alone_holds_it(runner, cluster, client, mar
 
 def test_what_ended_badly_is_sent_again_under_another_key(cluster, client):
     constant = Constant(pickle.dumps("x" * 300_000))
-    shared = SharedFutures(client, "0" * 8, lambda code: b"", forgets=False)
+    shared = SharedFutures(client, "0" * 8, None, forgets=False)
     key = shared.key_for(constant, (0, -1))
     assert shared.key_for(constant, (1, -1)) == key
     assert shared.users_of_bad() == {}

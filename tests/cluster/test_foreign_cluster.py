@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib
+import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -249,18 +253,98 @@ def test_with_ship_workers_need_only_dask(bare, marks):
         assert numbers.results() == [4, 6]
 
 
-def test_modules_that_were_edited_arrive_as_they_are_now(bare, tmp_path, monkeypatch):
+@pytest.fixture
+def my_package(tmp_path, monkeypatch):
+    """A package that only the client has; `edit` has its `f` return something else."""
     package = tmp_path / "here" / "my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("from my_package.parts import f\n")
-    (package / "parts.py").write_text("def f():\n    return 'first'\n")
-    monkeypatch.syspath_prepend(tmp_path / "here")
-    import my_package
 
-    with DaskTaskRunner(address=bare.address, ship=[dask_taskrunner, my_package]) as runner:
-        assert runner.submit(my_package.f).result(20) == "first"
+    def edit(text):
+        (package / "parts.py").write_text(f"def f():\n    return {text!r}\n")
+
+    edit("first")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    module = importlib.import_module("my_package")
+    module.edit = edit
+    yield module
+    for name in ("my_package", "my_package.parts"):
+        del sys.modules[name]
+
+
+def test_modules_that_were_edited_arrive_as_they_are_now(bare, my_package):
+    ship = [dask_taskrunner, my_package]
+    with DaskTaskRunner(address=bare.address, ship=ship) as runner:
         with Flow("edited") as flow:
             task(my_package.f)()
-        assert runner.run(flow).result() == "first"
-        (package / "parts.py").write_text("def f():\n    return 'second'\n")
-        assert runner.run(flow).result() == "second"
+        for text in ("first", "other", "third"):
+            my_package.edit(text)
+            assert runner.submit(my_package.f).result(20) == text
+            assert runner.run(flow).result() == text
+        isolated = task(my_package.f, isolate="process")
+        assert runner.submit(isolated).result(20) == "third"
+
+
+def shipped_here(dask_worker):
+    """What of it a worker has: files, places on the path, modules."""
+    ours = ("my_package", "dask_taskrunner")
+    return (
+        [name for name in os.listdir(dask_worker.local_directory) if "shipped" in name],
+        [place for place in sys.path if "shipped" in place],
+        [name for name in sys.modules if name.startswith(ours)],
+    )
+
+
+def test_what_was_sent_along_leaves_with_whom_it_belongs_to(bare, my_package, marks):
+    ship = [dask_taskrunner, my_package]
+
+    def hold(marks):
+        marks.add("holds")
+        assert eventually(lambda: marks.count("go"))
+        return my_package.f()
+
+    with Client(bare.address, set_as_default=False) as client:
+
+        def there():
+            return client.run(shipped_here).values()
+
+        runner = DaskTaskRunner(client=client, ship=ship)
+        with DaskTaskRunner(address=bare.address, ship=ship) as other:
+            both = [task(my_package.f, workers=name) for name in ("w0", "w1")]
+            assert [other.submit(f).result(20) for f in both] == ["first", "first"]
+            assert all(map(all, there()))
+            runner.submit(hold, marks)
+            assert eventually(lambda: marks.count("holds"))
+        # Where its body runs.
+        assert eventually(lambda: sorted(map(any, there())) == [False, True]), there()
+        runner.close()
+        assert sorted(map(any, there())) == [False, True]
+        marks.add("go")
+        assert eventually(lambda: not any(map(any, there()))), there()
+
+
+def test_a_worker_that_does_not_answer_keeps_nobody_from_connecting(foreign, marks, observer):
+    def hold(marks):
+        marks.add("holds")
+        # Holds Python's lock meanwhile, as some code in C does.
+        ctypes.PyDLL(None).sleep(5)
+
+    held = observer.submit(hold, marks, workers="w0")
+    assert eventually(lambda: marks.count("holds"))
+    began = time.monotonic()
+    with DaskTaskRunner(address=foreign.address, ship=[dask_taskrunner]) as runner:
+        assert time.monotonic() - began < 2.5
+        assert runner.submit(add.with_options(workers="w1"), 1, 2).result(20) == 3
+    assert not held.done()
+    held.result(20)
+
+
+def test_workers_that_come_after_the_connect_are_asked_before_the_first_run(tmp_path):
+    with ExitStack() as processes:
+        cluster = ForeignCluster(tmp_path, processes)
+        cluster.start_scheduler()
+        with DaskTaskRunner(address=cluster.address) as runner:
+            cluster.start_worker("w0", has_package=False)
+            cluster.wait_for(1)
+            with pytest.raises(exceptions.ConnectFailed, match="is not installed on worker tcp"):
+                runner.run(make_flow())

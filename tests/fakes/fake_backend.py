@@ -493,7 +493,7 @@ class FakeChannel:
         if isinstance(shared, Constant):
             return (shared.data, [])
         assert isinstance(shared, Code)
-        return pickle.dumps((self._spec.run, "topic", shared.tasks, self._context, ()))
+        return pickle.dumps((self._spec.run, "topic", shared.tasks, self._context))
 
     def _end_badly(self, task: FakeTask, loss: Loss) -> None:
         task.life, task.loss, task.value = "lost", loss, None

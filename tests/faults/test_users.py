@@ -12,6 +12,7 @@ import pytest
 from distributed import Client, LocalCluster
 from marks import PATIENCE, eventually
 from traffic import Traffic
+from watched import tasks_on
 
 from dask_taskrunner import (
     DaskTaskRunner,
@@ -164,7 +165,11 @@ def test_10_ctrl_c_ends_the_run_and_the_next_one_works(runner, marks):
     assert runner.run(flow).result() == 1
 
 
-def test_16_of_what_is_queued_nothing_starts_and_what_runs_is_named(runner, marks):
+def is_ready(dask_worker):
+    return any(known.state == "ready" for known in dask_worker.state.tasks.values())
+
+
+def test_16_of_what_is_queued_nothing_starts_and_what_runs_is_named(runner, client, marks):
     @task
     def hold(n):
         marks.add("hold")
@@ -177,6 +182,9 @@ def test_16_of_what_is_queued_nothing_starts_and_what_runs_is_named(runner, mark
     run.cancel()
     assert type(run.wait(PATIENCE).state) is states.Cancelled
     assert len(run.still_running) == 2
+    # A place that becomes free before the news is there is given to what lies ready at it.
+    assert eventually(lambda: not tasks_on(client), 10)
+    assert eventually(lambda: not any(client.run(is_ready).values()), 10)
     marks.add("go")
     run.cancel(wait=PATIENCE)
     assert not run.still_running

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import sys
 import zipfile
 
 import pytest
 
 import dask_taskrunner
-from dask_taskrunner.dask_backend.shipping import check_ship, pack
+from dask_taskrunner.dask_backend.shipping import Shipment, check_ship
 from dask_taskrunner.dask_backend.versions import Found, problems_of
 from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.worker.wire import PROTOCOL
@@ -37,27 +38,50 @@ def names_in(parcel):
 
 
 def test_a_package_is_packed_with_its_data_and_without_bytecode(module):
-    (parcel,) = pack([module])
+    (parcel,) = Shipment([module]).pack()
     assert parcel.name == "a_package"
     assert names_in(parcel) == ["a_package/__init__.py", "a_package/table.csv"]
 
 
-def test_the_digest_is_that_of_the_files_as_they_are_now(module, tmp_path):
-    (before,), (again,) = pack([module]), pack([module])
-    assert before.digest == again.digest
-    (tmp_path / "a_package" / "__init__.py").write_text("x = 2\n")
-    (after,) = pack([module])
-    assert after.digest != before.digest
+def test_what_has_not_changed_is_the_same_object(module, tmp_path):
+    file = tmp_path / "a_package" / "__init__.py"
+    ship = Shipment([module])
+    before = ship.pack()
+    assert ship.pack() is before
+    # Of the same size, and maybe within the same tick of the file system.
+    file.write_text("x = 2\n")
+    after = ship.pack()
+    assert after[0].digest != before[0].digest
+    assert ship.pack() is after
+
+
+def test_files_that_were_long_left_alone_are_not_read_again(module, tmp_path):
+    for file in (tmp_path / "a_package").glob("*.*"):
+        os.utime(file, (0, 0))
+    ship = Shipment([module])
+    before = ship.pack()
+    file = tmp_path / "a_package" / "__init__.py"
+    file.write_text("x = 2\n")
+    os.utime(file, (0, 0))
+    assert ship.pack() is before
+    os.utime(file, (1, 1))
+    assert ship.pack() is not before
+
+
+def test_two_of_the_same_modules_have_owners_of_their_own(module):
+    assert Shipment([module]).owner != Shipment([module]).owner
 
 
 def test_a_module_of_one_file_is_packed_too():
-    (parcel,) = pack([zipfile]) if not hasattr(zipfile, "__path__") else pack([io])
+    (parcel,) = (
+        Shipment([zipfile]).pack() if not hasattr(zipfile, "__path__") else Shipment([io]).pack()
+    )
     assert parcel.name in ("zipfile", "io")
     assert len(names_in(parcel)) == 1
 
 
 def test_this_package_is_small_enough():
-    (parcel,) = pack([dask_taskrunner])
+    (parcel,) = Shipment([dask_taskrunner]).pack()
     assert len(parcel.data) < 1_000_000
 
 
@@ -91,6 +115,13 @@ def test_another_python_is_named_with_what_to_do():
             f"one to the other: use Python {HERE} there, or 2.7 here"
         )
     ]
+    assert not warnings
+
+
+def test_another_python_of_the_scheduler_is_told_too():
+    found = Found({"w0": HERE}, {"w0": PROTOCOL}, scheduler="2.7")
+    (error,), warnings = problems_of(found, ships=False)
+    assert error.startswith(f"Python 2.7 runs on the scheduler and {HERE} here")
     assert not warnings
 
 
