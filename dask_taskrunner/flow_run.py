@@ -9,7 +9,7 @@ from typing import Any
 from dask_taskrunner import exceptions
 from dask_taskrunner.awaiting import ended
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.flow_record import FlowRecord
+from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.keeping import Holder
 from dask_taskrunner.machine.events import Approved, Rejected
@@ -17,7 +17,7 @@ from dask_taskrunner.shown import ShownLive
 from dask_taskrunner.states import Failed
 
 
-class FlowRun(FlowRecord, ShownLive):
+class FlowRun(FlowInsight, ShownLive):
     """One run of a flow.
 
     Attributes

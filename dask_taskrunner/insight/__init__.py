@@ -1,0 +1,1 @@
+"""What the history of a flow run tells: why, how long, and what would make it faster. Pure."""

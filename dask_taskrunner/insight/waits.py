@@ -1,0 +1,128 @@
+"""What the time before each body went to: places that were taken, and all the rest. Pure.
+
+How many bodies a worker runs at a time is not in the history: it is taken to be as many as it was
+ever seen to run.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from dask_taskrunner.insight.readings import Execution, Node, Reading
+
+#: A clock that shows the seconds of an epoch is no more exact than that, at best.
+_MOMENT: Final = 0.001
+
+
+class Spent(NamedTuple):
+    """Where the time of a task run went, in seconds, from the end of what it waited for.
+
+    Attributes
+    ----------
+    running : float
+        In its bodies, those of lost and failed attempts among them.
+    delayed : float
+        Until a retry was due, or somebody let it go on.
+    queued : float
+        Until the worker that ran it had a place.
+    overhead : float
+        The rest: sending, scheduling, fetching inputs, news on its way.
+    """
+
+    running: float = 0.0
+    delayed: float = 0.0
+    queued: float = 0.0
+    overhead: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return sum(self)
+
+
+class Places:
+    """The places for bodies that a run's workers had.
+
+    Parameters
+    ----------
+    bodies : iterable of Execution
+        All that was executed.
+    """
+
+    def __init__(self, bodies: Iterable[Execution]) -> None:
+        by_worker: defaultdict[str, list[Execution]] = defaultdict(list)
+        for body in bodies:
+            by_worker[body.worker].append(body)
+        #: Worker -> how many bodies it runs at a time.
+        self.threads: dict[str, int] = {}
+        #: Worker -> when a place became free there after all had been taken.
+        self._freed: dict[str, list[float]] = {}
+        for worker, there in by_worker.items():
+            moves = sorted(move for body in there for move in _moves(body))
+            levels = list(itertools.accumulate(step for _, step in moves))
+            most = self.threads[worker] = max(1, *levels)
+            self._freed[worker] = [
+                at for (at, step), level in zip(moves, levels, strict=True)
+                if step < 0 and level == most - 1
+            ]  # fmt: skip
+        self._lives = [_life(there) for there in by_worker.values()]
+
+    def free_since(self, body: Execution) -> float:
+        """Return since when the worker of a body had had a place for it."""
+        freed = self._freed[body.worker]
+        at = bisect.bisect_right(freed, _moves(body)[0][0])
+        return freed[at - 1] if at else 0.0
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers there were at a time: one that died was replaced by another."""
+        moves = sorted(move for began, ended in self._lives for move in ((began, 1), (ended, -1)))
+        return max(itertools.accumulate(step for _, step in moves), default=1)
+
+    @property
+    def most_threads(self) -> int:
+        """How many bodies the worker with the most of them ran at a time."""
+        return max(self.threads.values(), default=1)
+
+    def queued(self, body: Execution) -> float:
+        """Return for how long a body that could have begun waited for a place."""
+        return max(0.0, min(self.free_since(body), body.started) - body.available)
+
+
+def _moves(body: Execution) -> tuple[tuple[float, int], tuple[float, int]]:
+    """Return when a body took a place, and when it left it.
+
+    What began when another ended has taken that one's place: so it took it a moment later.
+    """
+    moment = min(_MOMENT, (body.ended - body.started) / 2)
+    return (body.started + moment, 1), (body.ended, -1)
+
+
+def _life(bodies: list[Execution]) -> tuple[float, float]:
+    lost = [body.ended for body in bodies if body.outcome == "worker-lost"]
+    return min(body.started for body in bodies), max(lost, default=float("inf"))
+
+
+def spent(node: Node, places: Places) -> Spent:
+    """Return where the time of something went that has ended."""
+    assert node.ended is not None
+    if node.is_whole:
+        return Spent()
+    running = delayed = queued = 0.0
+    since = node.ready
+    for body in node.executions:
+        running += body.ended - max(body.started, since)
+        delayed += max(0.0, body.available - since)
+        queued += places.queued(body)
+        since = max(since, body.ended)
+    rest = max(0.0, node.ended - node.ready) - running - delayed - queued
+    return Spent(running, delayed, queued, max(0.0, rest))
+
+
+def places_of(reading: Reading) -> Places:
+    """Return the places that a run's workers had."""
+    return Places(reading.bodies)

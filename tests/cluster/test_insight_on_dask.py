@@ -1,0 +1,86 @@
+"""What a run on real workers tells of itself: the figures of a fake have no noise."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+
+import pytest
+from distributed import Client, LocalCluster
+
+from dask_taskrunner import DaskTaskRunner, Flow, task
+
+pytestmark = pytest.mark.cluster
+
+
+@task
+def sleeps(seconds):
+    time.sleep(seconds)
+
+
+@pytest.fixture
+def of_single_threads():
+    """Return a runner on so many single-threaded workers."""
+    made = []
+
+    def start(workers):
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        )
+        made.append(cluster)
+        client = Client(cluster, set_as_default=False)
+        made.append(client)
+        made.append(DaskTaskRunner(client=client))
+        return made[-1]
+
+    yield start
+    for one in reversed(made):
+        one.close()
+
+
+def warm(runner):
+    """Have every worker import what it needs: that is no part of the flow that is measured."""
+    with Flow("warm") as flow:
+        for _ in range(8):
+            sleeps(0.1)
+    runner.run(flow)
+
+
+@pytest.mark.slow
+def test_sixty_sleeping_tasks_measured_on_four_workers_tell_how_long_two_take(of_single_threads):
+    durations = random.Random(1)
+    with Flow("sleep") as flow:
+        for _ in range(60):
+            sleeps(durations.uniform(0.05, 0.5))
+    runner = of_single_threads(4)
+    warm(runner)
+    measured = runner.run(flow)
+    runner = of_single_threads(2)
+    warm(runner)
+    took = runner.run(flow).critical_path().seconds
+    predicted = measured.what_if(workers=2)
+    assert predicted.workers == 2
+    assert predicted.seconds == pytest.approx(took, rel=0.15)
+
+
+def test_the_critical_path_of_a_run_on_workers_explains_all_its_time(runner):
+    with Flow("chain") as flow:
+        sleeps(0.3, upstream_tasks=[sleeps(0.5)])
+        sleeps(0.1)
+    warm(runner)
+    run = runner.run(flow)
+    path = run.critical_path()
+    # Dask may put what is alone behind either of the others: so what ended last is asked for.
+    ended = {slug: run[slug].attempts[-1].ended - run.history[0].at for slug in run}
+    assert path[-1].slug == max(ended, key=ended.get)
+    assert sum(path.spent.values()) == pytest.approx(path.seconds, abs=0.01)
+    assert path.slack["sleeps-3"] == pytest.approx(
+        max(ended.values()) - ended["sleeps-3"], abs=0.01
+    )
+    assert path.slack["sleeps"] == pytest.approx(path.slack["sleeps-2"], abs=0.05)
+    for step in path:
+        assert step.running == pytest.approx(run.table(step.slug)[0]["seconds"], abs=0.01)
