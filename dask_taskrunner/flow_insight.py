@@ -13,13 +13,74 @@ from typing import Any
 from dask_taskrunner import exceptions
 from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.flow_record import FlowRecord
+from dask_taskrunner.group_run import GroupRun
+from dask_taskrunner.insight.durations import time_of
+from dask_taskrunner.insight.explanations import Explanation, Reason
 from dask_taskrunner.insight.paths import CriticalPath, critical_path
-from dask_taskrunner.insight.readings import NodeId, Reading, read
+from dask_taskrunner.insight.readings import NodeId, Reading, node_id, read
+from dask_taskrunner.insight.reasons import Moment, reasons_for
+from dask_taskrunner.insight.repeats import repeats_of
 from dask_taskrunner.insight.replays import Prediction, predict
 
 
 class FlowInsight(FlowRecord):
     """The knowing half of :class:`~dask_taskrunner.flow_run.FlowRun`."""
+
+    def explain(self, task: Any) -> Explanation:
+        """Return why a task run is as it is: why it has not run, was skipped, failed, is slow.
+
+        It may be asked at any time, also while the run goes on.
+
+        Parameters
+        ----------
+        task : BoundTask or str or Task
+            What is to be explained; a single child is ``"clean[17]"``.
+
+        Returns
+        -------
+        Explanation
+            Its ``reasons`` begin with the root cause; ``again`` says why it ran more than once, and
+            ``time`` where its time went. ``print`` shows it in words.
+
+        Raises
+        ------
+        UnknownTask
+            There is no such task run.
+        """
+        meant = self[task]
+        if isinstance(meant, GroupRun):
+            return self._explain_group(meant)
+        record, records = meant.record, dict(self._driver.machine.records)
+        reading = read(records, self.history)
+        time, spent = time_of(record, node_id(record), records, reading)
+        return Explanation(
+            meant.slug,
+            record.shown,
+            reasons_for(record, records, self._moment()),
+            repeats_of(record, records),
+            time,
+            spent,
+        )
+
+    def _explain_group(self, group: GroupRun) -> Explanation:
+        """Explain a flow that is used as a task by that part of it which tells most."""
+        state, parts = group.state, group.children
+        telling = [one for one in parts if one.state.is_failed() or one.state.is_cancelled()]
+        telling += [one for one in parts if not one.state.is_finished()]
+        told = self.explain(telling[0].slug).reasons if telling else ()
+        name = type(state).__name__
+        own = Reason("parts", group.slug, f"{group.slug} came to this: {state.message or name}")
+        again = [reason for one in parts for reason in self.explain(one.slug).again]
+        return Explanation(group.slug, name, (*told, own), tuple(again))
+
+    def _moment(self) -> Moment:
+        driver = self._driver
+        notes = [note for note in self.notes if note.task_run is None]
+        changed = self.history[-1].at if self.history else 0.0
+        # What was said before something changed is true no more.
+        is_stalled = bool(notes) and notes[-1].time.timestamp() >= changed
+        stalled = notes[-1].text if is_stalled else ""
+        return Moment(driver.channel.clock.time(), driver.final, stalled)
 
     def critical_path(self) -> CriticalPath:
         """Return the chain of task runs that the run's time hung on.

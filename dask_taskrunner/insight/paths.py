@@ -97,7 +97,7 @@ class CriticalPath(Sequence[Step]):
 
 
 #: What is said of the parts of a step's time.
-_WORDS: Final = {
+WORDS: Final = {
     "running": "running",
     "delayed": "waiting for a retry or an approval",
     "queued": "waiting for a place on a worker",
@@ -119,10 +119,10 @@ def _lines(path: CriticalPath) -> Iterator[str]:
 
 def told_parts(seconds: Mapping[str, Any]) -> list[str]:
     """Return the parts that are worth a word, the longest first: ``3.0 s running``."""
-    parts = sorted(((seconds[name], name) for name in _WORDS), reverse=True)
+    parts = sorted(((seconds[name], name) for name in WORDS), reverse=True)
     least = sum(part for part, _ in parts) / 100
     return [
-        f"{format_duration(part)} {_WORDS[name]}" for part, name in parts if part > max(least, 1e-4)
+        f"{format_duration(part)} {WORDS[name]}" for part, name in parts if part > max(least, 1e-4)
     ]
 
 

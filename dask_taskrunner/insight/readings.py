@@ -154,7 +154,10 @@ class _Reader:
         self._records = dict(records)
         # What joins while it is read is not read.
         self._history = history[:]
-        self._start = self._history[0].at if self._history else 0.0
+        # What was added before the run began has no time that means anything.
+        began = (entry.at for entry in self._history if entry.task_run is None)
+        self._start = next(began, 0.0)
+        self._end_at = max(0.0, self._history[-1].at - self._start) if self._history else 0.0
         self._offsets = _offsets(self._history)
         self._dues = _dues(self._history)
         self._nodes: dict[NodeId, Node] = {}
@@ -169,13 +172,12 @@ class _Reader:
                 graph[record.id, True] = graph[record.id, True] or waits_for(record, self._records)
         for id in graphlib.TopologicalSorter(graph).static_order():
             self._nodes[id] = self._node(id, graph[id])
-        last = self._history[-1].at if self._history else self._start
         bodies = [
             self._execution(attempt, 0.0)
             for record in self._records.values()
             for attempt in _known(record)
         ]
-        return Reading(self._nodes, last - self._start, tuple(bodies))
+        return Reading(self._nodes, self._end_at, tuple(bodies))
 
     def _node(self, id: NodeId, sources: tuple[NodeId, ...]) -> Node:
         record = self._records[id[0]]
@@ -203,7 +205,8 @@ class _Reader:
             return ready
         if executions and header.started is not None:
             return executions[-1].ended
-        return max(self._at(header.at, header.worker), ready, *(one.ended for one in executions))
+        at = min(self._at(header.at, header.worker), self._end_at)
+        return max(at, ready, *(one.ended for one in executions))
 
     def _executions(self, record: TaskRunRecord, ready: float) -> tuple[Execution, ...]:
         found: list[Execution] = []
@@ -213,7 +216,7 @@ class _Reader:
             started = self._at(attempt.started or 0.0, attempt.worker)
             dues = [due - self._start for due in self._dues[record.id]]
             available = max([since, *(due for due in dues if due <= started)])
-            found.append(self._execution(attempt, min(available, started)))
+            found.append(self._execution(attempt, available))
             since = found[-1].ended
         return tuple(found)
 
@@ -223,6 +226,9 @@ class _Reader:
         if attempt.outcome == "worker-lost":
             # The client found that out, by its own clock.
             ended = (attempt.ended or 0.0) - self._start
+        # What ran on after the run's end is none of its time.
+        started, ended = min(started, self._end_at), min(ended, self._end_at)
+        available = min(available, started)
         return Execution(available, started, max(started, ended), attempt.worker, attempt.outcome)
 
     def _at(self, time: float, worker: str) -> float:

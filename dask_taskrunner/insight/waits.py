@@ -115,7 +115,8 @@ def spent(node: Node, places: Places) -> Spent:
     running = delayed = queued = 0.0
     since = node.ready
     for body in node.executions:
-        running += body.ended - max(body.started, since)
+        # A body that was let go may run on beside the next one.
+        running += max(0.0, body.ended - max(body.started, since))
         delayed += max(0.0, body.available - since)
         queued += places.queued(body)
         since = max(since, body.ended)
