@@ -6,10 +6,14 @@ from typing import Any
 
 from dask_taskrunner.backend import Backend
 from dask_taskrunner.dask_backend.connecting import Connection
+from dask_taskrunner.observing import OnEvent
 
 
 class Connected:
     """The part of :class:`~dask_taskrunner.runner.DaskTaskRunner` that only looks."""
+
+    #: Are told of each change of state.
+    _on_event: tuple[OnEvent, ...] = ()
 
     @property
     def _connection(self) -> Connection:

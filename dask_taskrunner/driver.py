@@ -32,10 +32,8 @@ from dask_taskrunner.machine.events import (
     RunStarted,
     TimerFired,
 )
-from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.machine.plans import Plan, PlannedRun
-from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.performing import Listener, Performer, logger, tried
 from dask_taskrunner.values import Values
 from dask_taskrunner.watchdog import Watchdog
@@ -48,8 +46,6 @@ _SWEEP_AT_LEAST_EVERY: Final = 5.0
 #: Seconds for which news is left to gather after a batch. Each wake-up takes the interpreter lock
 #: from the thread that talks to the cluster, and in a flood of short tasks that one is the neck.
 _GATHER: Final = 0.005
-#: The states of task runs that failed by themselves.
-_OWN_FAILURES: Final = frozenset({"Failed", "TimedOut", "Crashed"})
 #: With no more task runs than this under way there is no flood, and nothing gathers.
 _FEW: Final = 16
 #: How many events an internal error shows.
@@ -297,11 +293,7 @@ class Driver(HasEnds):
     def _tell(self) -> None:
         news = self.machine.history[self._told :]
         self._told += len(news)
-        for entry in news:
-            if entry.header is None or entry.task_run is None:
-                continue
-            if entry.new in _OWN_FAILURES and _is_own(entry, self.machine.records):
-                self._performer.task_run_failed(entry.slug, entry.header)
+        self._performer.tell(news, self.machine.records)
         if self.machine.plan.is_open and news:
             self._told = 0
             self.machine.handle(HistoryRead(self._clock.monotonic()))
@@ -321,12 +313,6 @@ def _lost_cluster(event: ClusterLost) -> Exception:
         f"{event.text}. What had finished keeps its state in the flow run's record; of the rest "
         "nothing is known."
     )
-
-
-def _is_own(entry: HistoryEntry, records: Mapping[TaskRunId, TaskRunRecord]) -> bool:
-    """Return whether a state is a task run's own: not given, and not that of its inner runs."""
-    record = records.get(entry.task_run) if entry.task_run is not None else None
-    return record is None or (record.plan.role != "given" and record.inner is None)
 
 
 def _weak_post(driver: Driver) -> Callable[[Event], None]:

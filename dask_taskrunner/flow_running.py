@@ -215,10 +215,14 @@ class RunsFlows(Connected):
             resume=resume,
             rerun=rerun,
             cache=self._cache,
-            before_start=self._keep_track,
+            before_start=self._before_start,
         )
         run.where = self.where
         return run
+
+    def _before_start(self, run: FlowRun) -> None:
+        run.listener.observe(run.run_id, self._on_event)
+        self._keep_track(run)
 
     def _warn(self, plan: FlowPlan) -> None:
         """Warn, in the caller's thread and before anything is sent, of what the caller can mend."""

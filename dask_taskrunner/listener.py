@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.exceptions import describe
@@ -16,6 +16,7 @@ from dask_taskrunner.headers import Header, TaskRunId, child_slug, to_state
 from dask_taskrunner.machine.commands import CallHook
 from dask_taskrunner.machine.commands import Note as NoteCommand
 from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.observing import Observers, OnEvent
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.reporting import describe_failures
 from dask_taskrunner.states import STATE_CLASSES, Failed, Pending, State, utc
@@ -57,6 +58,20 @@ class Listener:
         self._run_name = run_name
         #: Failures that were heard of.
         self._failed = 0
+        self.observers = Observers(run_name, self._warn)
+
+    def observe(self, run_id: str, functions: Sequence[OnEvent]) -> None:
+        """Have functions of the user's told of each change of state."""
+        self.observers = Observers(
+            self._run_name,
+            self._warn,
+            run_id=run_id,
+            flow_name=self._flow.name,
+            functions=functions,
+        )
+
+    def _warn(self, text: str) -> None:
+        self.add_note(NoteCommand(text, None, logging.WARNING), time.time())
 
     def call_hook(self, command: CallHook) -> None:
         """Call state handlers; they cannot replace a state here, and an error is a note."""
@@ -85,6 +100,7 @@ class Listener:
 
     def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:
         """Log what the failures came to."""
+        self.observers.ended()
         if self._failed > LOGGED:
             logger.error("%s: %d more task runs failed", self._run_name, self._failed - LOGGED)
         if issubclass(STATE_CLASSES[state], Failed):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from dask_taskrunner.backend import Channel
 from dask_taskrunner.headers import Header, TaskRunId
@@ -25,14 +25,22 @@ from dask_taskrunner.machine.commands import (
     Settled,
     SubmitMany,
 )
+from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.plans import PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.observing import Observers
 
 logger = logging.getLogger("dask_taskrunner")
+
+#: The states of task runs that failed by themselves.
+_OWN_FAILURES: Final = frozenset({"Failed", "TimedOut", "Crashed"})
 
 
 class Listener(Protocol):
     """What calls the user's code and keeps the words; its methods raise nothing."""
+
+    #: Are told of each change of state.
+    observers: Observers
 
     def call_hook(self, command: CallHook) -> None:
         """Call state handlers."""
@@ -133,9 +141,24 @@ class Performer:
             text = f"{sum(untold.values()):,} log lines{of} were dropped: there were too many"
             self.listener.add_note(Note(text, id, logging.INFO), time.time())
 
-    def task_run_failed(self, slug: str, header: Header) -> None:
-        """Have the listener told of a failure."""
-        self.hooks.call(self.listener.task_run_failed, slug, header)
+    def tell(
+        self, news: Sequence[HistoryEntry], records: Mapping[TaskRunId, TaskRunRecord]
+    ) -> None:
+        """Have all told of changes of state, and the listener of what failed by itself."""
+        observers = self.listener.observers
+        if changes := observers.changes(news, records):
+            self.hooks.call(observers.tell, changes)
+        for entry in news:
+            if entry.header is None or entry.task_run is None:
+                continue
+            if entry.new in _OWN_FAILURES and _is_own(entry, records):
+                self.hooks.call(self.listener.task_run_failed, entry.slug, entry.header)
+
+
+def _is_own(entry: HistoryEntry, records: Mapping[TaskRunId, TaskRunRecord]) -> bool:
+    """Return whether a state is a task run's own: not given, and not that of its inner runs."""
+    record = records.get(entry.task_run) if entry.task_run is not None else None
+    return record is None or (record.plan.role != "given" and record.inner is None)
 
 
 def tried(call: Callable[..., object], *args: object) -> None:

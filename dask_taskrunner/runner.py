@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import functools
 import threading
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from types import ModuleType
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -26,10 +26,7 @@ from dask_taskrunner.dask_backend.connecting import (
 from dask_taskrunner.dask_backend.roll_call import read_patience
 from dask_taskrunner.dask_backend.shipping import check_ship
 from dask_taskrunner.driver import Driver
-from dask_taskrunner.exceptions import (
-    ConnectFailed,
-    RunnerClosed,
-)
+from dask_taskrunner.exceptions import ConnectFailed, RunnerClosed
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.flow_running import RunsFlows
 from dask_taskrunner.graph.flow import Flow
@@ -37,6 +34,7 @@ from dask_taskrunner.graph.options import check_options
 from dask_taskrunner.keeping import keep_results
 from dask_taskrunner.launching import Keep, merge_parameters, prepare
 from dask_taskrunner.main_guard import check_main_guard
+from dask_taskrunner.observing import OnEvent, read_on_event
 from dask_taskrunner.packing import MAX_CONSTANT_BYTES, Packer
 from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.session import Session
@@ -95,6 +93,9 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         An argument with a larger pickle is an error; each over 100 MB is warned about.
     fetch_limit : int
         How many bytes of held results are fetched, in all, before the runner closes.
+    on_event : callable, or list of callable
+        Called with a :class:`StateChange` for each one, in order, in a thread of the run's own.
+        What it raises is a note, and ends nothing.
 
     Attributes
     ----------
@@ -138,12 +139,13 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         task_defaults: Mapping[str, Any] | None = None,
         max_constant_bytes: int = MAX_CONSTANT_BYTES,
         fetch_limit: int = FETCH_LIMIT,
+        on_event: OnEvent | Sequence[OnEvent] = (),
     ) -> None:
         self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
         self._max_constant_bytes = max_constant_bytes
         patience = read_patience(stall_timeout, cluster_timeout)
         self._backend_options = (patience, adapt_kwargs is not None, check_ship(ship))
-        self._fetch_limit = fetch_limit
+        self._fetch_limit, self._on_event = fetch_limit, read_on_event(on_event)
         self._runs: weakref.WeakSet[FlowRun] = weakref.WeakSet()
         # What goes on is held by its own thread: a run that nobody holds lets go of its results.
         self._going: weakref.WeakSet[Driver] = weakref.WeakSet()
@@ -155,9 +157,7 @@ class DaskTaskRunner(RunsFlows, RunsCalls):
         }  # fmt: skip
         if starts_cluster(**where):
             check_main_guard()
-        self._connect = functools.partial(
-            connect, **where, performance_report_path=performance_report_path
-        )
+        self._connect = partial(connect, **where, performance_report_path=performance_report_path)
         # Connecting waits, and an event loop must not.
         if not _in_event_loop():
             self._open()

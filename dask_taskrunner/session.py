@@ -28,6 +28,7 @@ from dask_taskrunner.hook_thread import HookThread
 from dask_taskrunner.keeping import Holder
 from dask_taskrunner.machine.events import NoMoreRuns
 from dask_taskrunner.machine.plans import Plan
+from dask_taskrunner.observing import OnEvent
 from dask_taskrunner.pending_maps import PendingMaps
 from dask_taskrunner.session_listener import SessionListener
 from dask_taskrunner.stock import Stock
@@ -49,6 +50,8 @@ class Session:
         A larger argument is an error.
     warn : callable
         Gets what the caller is to be warned of.
+    on_event : sequence of callable
+        Are told of each change of state.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Session:
         task_defaults: Mapping[str, Any],
         max_constant_bytes: int,
         warn: Callable[[Sequence[str]], None],
+        on_event: Sequence[OnEvent] = (),
     ) -> None:
         self._stock = Stock(backend.foreign, task_defaults, max_constant_bytes)
         self._warn = warn
@@ -70,7 +74,7 @@ class Session:
             "run_name": self.run_name,
             "parameters": {},
         }
-        self.listener = SessionListener(self.run_name)
+        self.listener = SessionListener(self.run_name, run_id=run_id, on_event=on_event)
         self._callbacks = HookThread(f"dask-taskrunner-callbacks-{run_id}")
         # No callback of the user's may keep a map from being sent: it may wait for that.
         self._maps = PendingMaps(HookThread(f"dask-taskrunner-maps-{run_id}"), self._no_more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from dask_taskrunner.headers import Header, TaskRunId, to_state
@@ -13,6 +13,7 @@ from dask_taskrunner.listener import LOGGED, Note, call_handlers
 from dask_taskrunner.machine.commands import CallHook
 from dask_taskrunner.machine.commands import Note as NoteCommand
 from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.observing import Observers, OnEvent
 from dask_taskrunner.states import Pending, utc
 
 logger = logging.getLogger("dask_taskrunner")
@@ -24,11 +25,17 @@ _KEPT: Final = 1000
 class SessionListener:
     """One runner's, as the driver knows it."""
 
-    def __init__(self, run_name: str) -> None:
+    def __init__(
+        self, run_name: str, *, run_id: str = "", on_event: Sequence[OnEvent] = ()
+    ) -> None:
         self.notes: deque[Note] = deque(maxlen=_KEPT)
         self._run_name = run_name
         #: Failures that were heard of.
         self._failed = 0
+        self.observers = Observers(run_name, self._warn, run_id=run_id, functions=on_event)
+
+    def _warn(self, text: str) -> None:
+        self.add_note(NoteCommand(text, None, logging.WARNING), time.time())
 
     def call_hook(self, command: CallHook) -> None:
         """Call the state handlers of a task; they cannot replace a state here."""
@@ -52,5 +59,6 @@ class SessionListener:
 
     def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:  # noqa: ARG002
         """Log what the failures came to."""
+        self.observers.ended()
         if self._failed > LOGGED:
             logger.error("%s: %d more task runs failed", self._run_name, self._failed - LOGGED)

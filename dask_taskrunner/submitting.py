@@ -184,6 +184,7 @@ class RunsCalls(Connected):
                     task_defaults=self._task_defaults,
                     max_constant_bytes=self._max_constant_bytes,
                     warn=_warn,
+                    on_event=self._on_event,
                 )
         self._keep_going(session.driver)
         return session

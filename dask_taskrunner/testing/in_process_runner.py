@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from dask_taskrunner.dask_backend.connecting import Connection
@@ -15,6 +15,7 @@ from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.flow_running import RunsFlows
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.graph.options import check_options
+from dask_taskrunner.observing import OnEvent, read_on_event
 from dask_taskrunner.packing import MAX_CONSTANT_BYTES
 from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.session import Session
@@ -40,7 +41,7 @@ class InProcessRunner(RunsFlows, RunsCalls):
         How many workers there are.
     threads : int
         How many bodies run at a time on each, by the virtual clock.
-    task_defaults : mapping, optional
+    task_defaults, on_event : optional
         As :class:`DaskTaskRunner` takes them.
 
     Raises
@@ -63,9 +64,11 @@ class InProcessRunner(RunsFlows, RunsCalls):
         workers: int = 1,
         threads: int = 1,
         task_defaults: Mapping[str, Any] | None = None,
+        on_event: OnEvent | Sequence[OnEvent] = (),
     ) -> None:
         self._script = Script(faults)
         self._task_defaults = check_options(dict(task_defaults or {}), where="task_defaults")
+        self._on_event = read_on_event(on_event)
         self._max_constant_bytes = MAX_CONSTANT_BYTES
         self._own_backend = InProcessBackend(
             self._script,
