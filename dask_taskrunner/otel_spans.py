@@ -134,9 +134,11 @@ class _Trace:
             self._open_root(change)
         parent, others = self._upstream(change)
         # A single call that is forgotten brings no more than its last attempt.
-        made = min(self._made.get(slug, 0), max(0, len(change.attempts) - 1)) if (
-            change.task is None
-        ) else self._made.get(slug, 0)
+        made = (
+            min(self._made.get(slug, 0), max(0, len(change.attempts) - 1))
+            if (change.task is None)
+            else self._made.get(slug, 0)
+        )
         for attempt in change.attempts[made:]:
             if attempt.outcome == "running":
                 break
