@@ -5,23 +5,19 @@ It uses the public API like any other user, and knows no cluster but through `Da
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import platform
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version as version_of
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import click
-import cloudpickle
 
-from dask_taskrunner import DaskTaskRunner, Flow, Parameter, exceptions
-from dask_taskrunner.graph.parameters import NO_DEFAULT
+from dask_taskrunner import DaskTaskRunner, exceptions
+from dask_taskrunner.cli_targets import find_flow, parameter_help, read_parameters
+from dask_taskrunner.flow_checks import find_problems
+from dask_taskrunner.view.progress import STYLES, Style
 
 SUCCESS, FAILED, USAGE, CLUSTER, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -67,6 +63,11 @@ def commands() -> None:
     \b
     See it work:        dask-taskrunner demo
     Run your own flow:  dask-taskrunner run etl.py:flow -p url=https://example.org/data.csv
+    Look at it before:  dask-taskrunner check etl.py:flow; dask-taskrunner graph etl.py:flow
+
+    \b
+    Complete commands by the tab key, in bash (or zsh, fish):
+        eval "$(_DASK_TASKRUNNER_COMPLETE=bash_source dask-taskrunner)"
 
     \b
     Exit codes:
@@ -114,9 +115,8 @@ class _RunCommand(click.Command):
                 formatter.write_text("It has none.")
 
 
-@commands.command(cls=_RunCommand)
-@click.argument("target", metavar="FILE.py:FLOW|MODULE:FLOW")
-@click.option(
+_target = click.argument("target", metavar="FILE.py:FLOW|MODULE:FLOW")
+_parameters = click.option(
     "-p",
     "--parameter",
     "assignments",
@@ -124,9 +124,26 @@ class _RunCommand(click.Command):
     metavar="NAME=VALUE",
     help="A parameter of the flow; its type decides how the text is read. Once for each.",
 )
+
+
+@commands.command(cls=_RunCommand)
+@_target
+@_parameters
 @click.option("--address", help="The scheduler to run on, such as tcp://10.0.0.1:8786.")
 @_workers_option
-def run(target: str, assignments: tuple[str, ...], address: str | None, workers: int | None) -> int:
+@click.option(
+    "--progress",
+    type=click.Choice(STYLES),
+    default="rich",
+    help="How the run is shown: a live block, lines, JSON lines on standard output, or not at all.",
+)
+def run(
+    target: str,
+    assignments: tuple[str, ...],
+    address: str | None,
+    workers: int | None,
+    progress: Style,
+) -> int:
     """Run a flow, on a cluster of its own or on one that is there.
 
     FLOW is the name that the flow has in the file or module; it may be left out where there is
@@ -135,6 +152,7 @@ def run(target: str, assignments: tuple[str, ...], address: str | None, workers:
     \b
     dask-taskrunner run etl.py:flow
     dask-taskrunner run pipelines.etl:flow --address tcp://10.0.0.1:8786 -p day=2024-02-29
+    dask-taskrunner run etl.py:flow --progress json | jq 'select(.new == "Failed")'
     dask-taskrunner run etl.py:flow --help    # also tells of the flow's parameters
     """
     if address and workers:
@@ -145,98 +163,48 @@ def run(target: str, assignments: tuple[str, ...], address: str | None, workers:
         # What is missing is told before a cluster is started.
         flow.resolve_parameters(parameters)
     with _errors_as_exits(), _runner(workers, address) as runner:
-        flow_run = runner.run(flow, parameters=parameters, progress=True)
+        flow_run = runner.run(flow, parameters=parameters, progress=progress)
     return SUCCESS if flow_run.state.is_successful() else FAILED
 
 
-def find_flow(target: str) -> Flow:
-    """Return the flow that ``FILE.py:FLOW`` or ``MODULE:FLOW`` names.
+@commands.command()
+@_target
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the drawing to a file, whose ending tells the format. Default: print it as text.",
+)
+def graph(target: str, output: Path | None) -> int:
+    """Draw a flow.
 
-    Raises
-    ------
-    click.UsageError
-        There is no such file, module or flow.
+    \b
+    dask-taskrunner graph etl.py:flow
+    dask-taskrunner graph etl.py:flow -o etl.svg
     """
-    place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
-    module = load_file(Path(place)) if place.endswith(".py") else _import(place)
-    flows = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
-    if name in flows:
-        return flows[name]
-    if not name and len(flows) == 1:
-        return next(iter(flows.values()))
-    known = f"it has {', '.join(flows)}" if flows else "it has none"
-    wanted = f"no flow {name!r}" if name else "no single flow"
-    raise click.UsageError(f"{place} has {wanted} at its top level: {known}")
+    picture = find_flow(target).visualize()
+    click.echo(picture.text if output is None else f"Saved {picture.save(str(output))}")
+    return SUCCESS
 
 
-def load_file(path: Path) -> ModuleType:
-    """Import a file that need not be importable anywhere else.
+@commands.command()
+@_target
+@_parameters
+def check(target: str, assignments: tuple[str, ...]) -> int:
+    """Find out what is wrong with a flow, without running anything.
 
-    Raises
-    ------
-    click.UsageError
-        There is no such file.
+    It looks for parameters that have no value, tasks that lack an argument or stand in a circle,
+    and arguments and functions that cannot be sent to a cluster.
     """
-    if not path.is_file():
-        raise click.UsageError(f"there is no file {path}")
-    # A name that no other module has, for the file may be called like one that its tasks import.
-    spec = importlib.util.spec_from_file_location(f"flow_file_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    sys.path.insert(0, str(path.resolve().parent))  # as `python FILE.py` has it
-    spec.loader.exec_module(module)
-    # Workers have no module of this name, and perhaps not even the file.
-    cloudpickle.register_pickle_by_value(module)
-    return module
-
-
-def _import(name: str) -> ModuleType:
-    sys.path.insert(0, "")  # as `python -m` has it
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # A module that the flow's own module lacks is no wrong usage.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise click.UsageError(f"there is no module {error.name!r}") from error
-
-
-def read_parameters(flow: Flow, assignments: Sequence[str]) -> dict[str, Any]:
-    """Return the values that ``NAME=VALUE`` texts give to the flow's parameters.
-
-    Raises
-    ------
-    click.UsageError
-        A text is no assignment, its name is no parameter's, or its value cannot be read.
-    """
-    parameters = flow.parameters()
-    values = {}
-    for assignment in assignments:
-        name, is_assignment, text = assignment.partition("=")
-        if not is_assignment:
-            raise click.UsageError(f"-p takes NAME=VALUE, not {assignment!r}")
-        if name not in parameters:
-            known = f"it has {', '.join(parameters)}" if parameters else "it has none"
-            raise click.UsageError(f"flow {flow.name!r} has no parameter {name!r}: {known}")
-        try:
-            values[name] = parameters[name].parse(text)
-        except exceptions.ParameterError as error:
-            raise click.UsageError(str(error)) from error
-    return values
-
-
-def parameter_help(parameter: Parameter) -> tuple[str, str]:
-    """Return a parameter's name with its type, and what people are told of it."""
-    kind = parameter.text_type
-    if parameter.required:
-        given = "[required]"
-    elif parameter.default is NO_DEFAULT:
-        given = "[default: None]"
-    else:
-        given = f"[default: {parameter.default!r}]"
-    return f"{parameter.name} {kind.__name__}", f"{parameter.help or ''} {given}".strip()
+    with _errors_as_exits():
+        flow = find_flow(target)
+    problems = find_problems(flow, read_parameters(flow, assignments))
+    for problem in problems:
+        click.echo(problem, err=True)
+    if not problems:
+        click.echo(f"{flow!r}: nothing is wrong with it")
+    return USAGE if problems else SUCCESS
 
 
 # --- demo: the flow that ships --------------------------------------------------------------------

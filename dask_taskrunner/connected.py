@@ -7,6 +7,7 @@ from typing import Any
 from dask_taskrunner.backend import Backend
 from dask_taskrunner.dask_backend.connecting import Connection
 from dask_taskrunner.observing import OnEvent
+from dask_taskrunner.view.progress import Progress
 
 
 class Connected:
@@ -54,6 +55,6 @@ class Connected:
         """The cluster, in words."""
         return self._connection.where
 
-    def _shown(self, progress: bool | None) -> bool | None:
+    def _shown(self, progress: Progress) -> Progress:
         """Return what was asked for; whoever looks at a worker's terminal asked for nothing."""
         return False if progress is None and self._connection.task_thread is not None else progress

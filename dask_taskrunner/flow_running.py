@@ -26,6 +26,7 @@ from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.result_cache import ResultCache
 from dask_taskrunner.showing import watching
 from dask_taskrunner.states import State
+from dask_taskrunner.view.progress import Progress, check_progress
 
 
 class RunsFlows(Connected):
@@ -43,16 +44,17 @@ class RunsFlows(Connected):
     def _keep_track(self, run: FlowRun) -> None:
         raise NotImplementedError
 
-    def run(self, flow: Flow, *, progress: bool | None = None, **options: Any) -> FlowRun:
+    def run(self, flow: Flow, *, progress: Progress = None, **options: Any) -> FlowRun:
         """Run a flow, and wait for its end.
 
         Parameters
         ----------
         flow : Flow
             What to run.
-        progress : bool, optional
+        progress : bool or str, optional
             Whether to show a live block; default: in a notebook, and where standard error is a
-            terminal, but not in tasks.
+            terminal, but not in tasks. ``"plain"`` writes lines to standard error, ``"json"`` a
+            JSON object a line to standard output; ``"rich"`` is the block, ``"none"`` nothing.
         **options
             As :meth:`start`.
 
@@ -68,6 +70,7 @@ class RunsFlows(Connected):
         KeyboardInterrupt
             Ctrl-C: the run was cancelled, and is the exception's attribute ``run``.
         """
+        check_progress(progress)
         raise_on_failure = options.pop("raise_on_failure", False)
         # Also while it is being launched, and while the view is being loaded.
         with (
@@ -87,7 +90,7 @@ class RunsFlows(Connected):
         return run.raise_for_failure() if raise_on_failure else run
 
     def run_async(
-        self, flow: Flow, *, progress: bool | None = None, **options: Any
+        self, flow: Flow, *, progress: Progress = None, **options: Any
     ) -> Awaited[FlowRun]:
         """Run a flow without blocking the event loop: ``run = await runner.run_async(flow)``.
 
@@ -109,12 +112,11 @@ class RunsFlows(Connected):
         ClusterLost, InternalError
             The run ended so.
         """
+        check_progress(progress)
         line = "`run = await runner.run_async(flow)`"
         return Awaited(self._run_async(flow, progress, options), line)
 
-    async def _run_async(
-        self, flow: Flow, progress: bool | None, options: dict[str, Any]
-    ) -> FlowRun:
+    async def _run_async(self, flow: Flow, progress: Progress, options: dict[str, Any]) -> FlowRun:
         raise_on_failure = options.pop("raise_on_failure", False)
         launch = _Launch(functools.partial(self.start, flow, **options))
         try:
@@ -253,7 +255,7 @@ class RunsFlows(Connected):
         return [f"{text}. It waits until one comes" for text in found]
 
 
-def _wait_again(run: FlowRun, *, progress: bool | None) -> None:
+def _wait_again(run: FlowRun, *, progress: Progress) -> None:
     """Wait for a run that goes on, as it was waited for before."""
     with interrupts.remembering() as interrupted, watching(run, progress=progress):
         interrupts.wait(run, interrupted)

@@ -56,6 +56,11 @@ class Listener:
         self._flow = flow
         self._plan = plan
         self._run_name = run_name
+        #: True once a view tells of failures: where nobody handles our records, Python would print
+        #: them besides.
+        self.is_shown = False
+        #: True once Python has printed what has failed, for want of anybody who would handle it.
+        self.is_printed = False
         #: Failures that were heard of.
         self._failed = 0
         self.observers = Observers(run_name, self._warn)
@@ -95,17 +100,24 @@ class Listener:
     def task_run_failed(self, slug: str, header: Header) -> None:
         """Log a final failure: quiet is never silent about failure."""
         self._failed += 1
-        if self._failed <= LOGGED:
+        if self._failed <= LOGGED and self._is_to_be_logged:
             logger.error("%s: %s failed: %s", self._run_name, slug, header.message)
+
+    @property
+    def _is_to_be_logged(self) -> bool:
+        return not self.is_shown or logger.hasHandlers()
 
     def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:
         """Log what the failures came to."""
         self.observers.ended()
+        if not self._is_to_be_logged:
+            return
         if self._failed > LOGGED:
             logger.error("%s: %d more task runs failed", self._run_name, self._failed - LOGGED)
         if issubclass(STATE_CLASSES[state], Failed):
             text = describe_failures(self._flow.name, self._run_name, self._plan, records)
             logger.error("%s", text)
+            self.is_printed = not logger.hasHandlers()
 
 
 def call_handlers(owner: Any, slug: str, old: State, new: State) -> list[str]:

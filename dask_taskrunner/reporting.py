@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from dask_taskrunner.headers import TaskRunId
+from dask_taskrunner.logs import LogStore
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.states import Failed, State, TriggerFailed, utc
 from dask_taskrunner.view.failure_text import Failure, FailureReport, NotRun, failure_text
+
+#: So many lines of a failed task run's log are told.
+_LAST_LINES: Final = 5
 
 
 def describe_failures(
@@ -27,8 +31,9 @@ def failure_report(
     run_name: str,
     plan: FlowPlan,
     records: Mapping[TaskRunId, TaskRunRecord],
+    logs: LogStore | None = None,
 ) -> FailureReport:
-    """Return the same as plain data."""
+    """Return the same as plain data, with the last lines of logs where these are given."""
     failed, not_run = [], []
     for id, record in sorted(records.items()):
         header, task = record.header, plan.resolved[id[0]]
@@ -38,7 +43,7 @@ def failure_report(
             name = getattr(task.trigger, "__name__", "trigger")
             not_run.append(NotRun(record.plan.slug, f"trigger {_short(name, header.message)}"))
         else:
-            failed.append(_failure(record, max_attempts(record, task.max_retries)))
+            failed.append(_failure(record, max_attempts(record, task.max_retries), logs))
     total = sum(record.is_counted for record in records.values())
     return FailureReport(flow_name, run_name, total, failed, not_run)
 
@@ -54,13 +59,14 @@ def _short(trigger: str, message: str | None) -> str:
     return text.partition(" (")[0]
 
 
-def _failure(record: TaskRunRecord, attempts: int) -> Failure:
+def _failure(record: TaskRunRecord, attempts: int, logs: LogStore | None) -> Failure:
     header = record.header
     assert header is not None
     message = header.message or ""
     if header.state != "Failed":
         message = f"{header.state}: {message}"
     is_given = record.plan.role == "given"
+    lines = logs.read(logs.get(record.id))[0] if logs is not None else []
     return Failure(
         slug=record.plan.slug,
         message=message,
@@ -69,6 +75,7 @@ def _failure(record: TaskRunRecord, attempts: int) -> Failure:
         inputs=header.more.get("inputs", {}),
         traceback=header.more.get("traceback", ""),
         name=header.more.get("name", ""),
+        logged=[line[2] for line in lines[-_LAST_LINES:]],
     )
 
 

@@ -41,6 +41,7 @@ from dask_taskrunner.session import Session
 from dask_taskrunner.states import State
 from dask_taskrunner.submitting import RunsCalls
 from dask_taskrunner.version_check import VersionCheck
+from dask_taskrunner.view.progress import Progress
 from dask_taskrunner.worker.clients import is_inside_task
 
 #: How many bytes of held results are fetched, in all, when a runner closes.
@@ -371,7 +372,7 @@ def _check_flow(
     keep: Keep = "reference",
     run_name: str | None = None,
     context: Mapping[str, Any] | None = None,
-    progress: bool | None = None,  # noqa: ARG001  # the rest are the flow's parameters
+    progress: Progress = None,  # noqa: ARG001  # the rest are the flow's parameters
     raise_on_failure: bool = False,  # noqa: ARG001
     **more_parameters: Any,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -13,15 +14,20 @@ from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.listener import Note
+from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.reporting import failure_report
 from dask_taskrunner.states import Failed
 from dask_taskrunner.view import terminal
 from dask_taskrunner.view.block import Title
 from dask_taskrunner.view.cards import failure_card
-from dask_taskrunner.view.failure_text import FailureReport
+from dask_taskrunner.view.failure_panel import failure_panel
+from dask_taskrunner.view.failure_text import FailureReport, failure_text
+from dask_taskrunner.view.following import following
 from dask_taskrunner.view.html import block, box, dot, escaped, quiet
+from dask_taskrunner.view.lines import PlainLines, json_lines, log_record, state_record
 from dask_taskrunner.view.log_lines import NewLines, ShownLine, in_notebook
 from dask_taskrunner.view.notebook import Forms, Output, current_cell, find_shell, keep_drawing
+from dask_taskrunner.view.progress import Progress
 from dask_taskrunner.view.tally import Tally
 from dask_taskrunner.view.text import flow_run_line
 
@@ -51,31 +57,89 @@ _lines_seen: weakref.WeakKeyDictionary[FlowRun, tuple[int, int]] = weakref.WeakK
 
 
 @contextlib.contextmanager
-def watching(run: FlowRun, *, progress: bool | None) -> Iterator[None]:
-    """Show a run's live block while the block of code waits for it, and leave its last picture.
+def watching(run: FlowRun, *, progress: Progress) -> Iterator[None]:
+    """Show a run while the block of code waits for it, and leave its last picture.
 
     Parameters
     ----------
     run : FlowRun
         It goes on.
-    progress : bool, optional
+    progress : bool or str, optional
         None: in a notebook, and where standard error is a terminal.
     """
-    shell = None if progress is False else find_shell()
-    if shell is None:
-        tally = Tally(run.names)
-        lines = functools.partial(_new_lines, run)
-        with terminal.watching(
-            run.history, tally, _title(run), progress=progress, read_lines=lines
-        ):
+    if progress in ("plain", "json"):
+        with _writing_lines(run, progress):
             yield
         return
+    drawn = None if progress is None else progress in (True, "rich")
+    shell = find_shell() if drawn is not False else None
+    if shell is None:
+        with _drawing_in_terminal(run, drawn):
+            yield
+        return
+    run.listener.is_shown = True
     thread = _show_block(run, shell)
     try:
         yield
     finally:
         # A run that takes its time to end as cancelled is drawn so when it has.
         thread.join(_PATIENCE)
+
+
+@contextlib.contextmanager
+def _drawing_in_terminal(run: FlowRun, progress: bool | None) -> Iterator[None]:
+    with terminal.watching(
+        run.history,
+        Tally(run.names),
+        _title(run),
+        progress=progress,
+        read_lines=functools.partial(_new_lines, run),
+    ) as console:
+        run.listener.is_shown = console is not None
+        yield
+    if console is not None and _tells_of_failure(run):
+        console.print(failure_panel(_failure_report(run)))
+
+
+@contextlib.contextmanager
+def _writing_lines(run: FlowRun, style: Progress) -> Iterator[None]:
+    news = _News(run)
+    if style == "json":
+        with following(news.json, sys.stdout):
+            yield
+        return
+    plain = PlainLines(Tally(run.names), _title(run))
+    run.listener.is_shown = True
+    with following(lambda: plain.lines(*news.take()), sys.stderr):
+        yield
+    if _tells_of_failure(run):
+        sys.stderr.write(f"{failure_text(_failure_report(run))}\n")
+
+
+def _tells_of_failure(run: FlowRun) -> bool:
+    """Return whether a view has to tell what failed; it may have ended before there was one."""
+    return isinstance(run.state, Failed) and not run.listener.is_printed
+
+
+class _News:
+    """What is new of a run since the last look."""
+
+    def __init__(self, run: FlowRun) -> None:
+        self._run = run
+        self._fed = 0
+
+    def take(self) -> tuple[Sequence[HistoryEntry], NewLines]:
+        """Return the changes of state, and the lines of logs."""
+        news = self._run.history[self._fed :]
+        self._fed += len(news)
+        return news, _new_lines(self._run)
+
+    def json(self) -> list[str]:
+        """Return them as JSON."""
+        news, logged = self.take()
+        name = self._run.run_name
+        records = [*map(log_record, logged.lines), *(state_record(entry, name) for entry in news)]
+        return json_lines(sorted(records, key=lambda record: str(record["time"])))
 
 
 def show(run: FlowRun) -> bool:
@@ -136,12 +200,8 @@ class Picture:
         if lines or logged:
             drawn = box(drawn, *lines, logged)
         if isinstance(self._run.state, Failed):
-            drawn = box(drawn, failure_card(self._failure_report()))
+            drawn = box(drawn, failure_card(_failure_report(self._run)))
         return drawn
-
-    def _failure_report(self) -> FailureReport:
-        run = self._run
-        return failure_report(run.flow.name, run.run_name, run._plan, run._driver.machine.records)
 
     def line(self) -> str:
         """Return the run in a line."""
@@ -155,6 +215,11 @@ class Picture:
         news = self._run.history[self._fed :]
         self._fed += len(news)
         self._tally.feed(news)
+
+
+def _failure_report(run: FlowRun) -> FailureReport:
+    records, logs = run._driver.machine.records, run._driver.channel.logs
+    return failure_report(run.flow.name, run.run_name, run._plan, records, logs)
 
 
 def _new_lines(run: FlowRun) -> NewLines:

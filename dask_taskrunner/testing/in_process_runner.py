@@ -23,6 +23,7 @@ from dask_taskrunner.submitting import RunsCalls
 from dask_taskrunner.testing.faults import Fault, Script, positive
 from dask_taskrunner.testing.in_process import InProcessBackend
 from dask_taskrunner.testing.in_process_channel import InProcessChannel
+from dask_taskrunner.view.progress import Progress
 
 
 class InProcessRunner(RunsFlows, RunsCalls):
@@ -81,7 +82,7 @@ class InProcessRunner(RunsFlows, RunsCalls):
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def run(self, flow: Flow, *, progress: bool | None = None, **options: Any) -> FlowRun:
+    def run(self, flow: Flow, *, progress: Progress = None, **options: Any) -> FlowRun:
         """Run a flow, and wait for its end.
 
         Parameters, result and errors are those of :meth:`DaskTaskRunner.run`, and:
@@ -138,9 +139,9 @@ class InProcessRunner(RunsFlows, RunsCalls):
     def _cache(self) -> ResultCache:
         return self._own_cache
 
-    def _shown(self, progress: bool | None) -> bool | None:
+    def _shown(self, progress: Progress) -> Progress:
         # A test has no view, unless it asks for one.
-        return bool(progress)
+        return progress or False
 
     def _check_open(self) -> None:
         if self._is_closed:

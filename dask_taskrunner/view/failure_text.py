@@ -33,6 +33,8 @@ class Failure(NamedTuple):
     traceback: str = ""
     #: What people call the run, where that is not its slug.
     name: str = ""
+    #: The last lines of its log.
+    logged: Sequence[str] = ()
 
 
 class NotRun(NamedTuple):

@@ -110,6 +110,11 @@ class Tally:
             return 0.0
         return (self.last_at if self.is_over else now) - self.first_at
 
+    def group_of(self, id: TaskRunId) -> Group:
+        """Return the group of a task run."""
+        # A child has its mapped run's name.
+        return self.groups[self._names[id if id in self._names else (id[0], -1)]]
+
     def feed(self, entries: Iterable[HistoryEntry]) -> None:
         """Take in what happened since the last time, oldest first."""
         for entry in entries:
@@ -123,8 +128,7 @@ class Tally:
                 self.message = None if entry.header is None else entry.header.message
 
     def _feed_task_run(self, id: TaskRunId, entry: HistoryEntry) -> None:
-        # A child has its mapped run's name.
-        group = self.groups[self._names[id if id in self._names else (id[0], -1)]]
+        group = self.group_of(id)
         if group.first_at is None:
             group.first_at = entry.at
         group.last_at = entry.at

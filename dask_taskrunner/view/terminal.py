@@ -22,6 +22,7 @@ from dask_taskrunner.view.block import (
     shares,
     time_taken,
 )
+from dask_taskrunner.view.lines import print_failures
 from dask_taskrunner.view.log_lines import NewLines, ReadLines, print_lines
 from dask_taskrunner.view.tally import Group, Tally
 
@@ -44,8 +45,13 @@ def watching(
     progress: bool | None = None,
     console: Console | None = None,
     read_lines: ReadLines = lambda: NewLines((), 0),
-) -> Iterator[None]:
+) -> Iterator[Console | None]:
     """Show a live block while the block of code runs, and leave its last picture behind.
+
+    Yields
+    ------
+    rich.console.Console or None
+        Where it is shown; None where it is not.
 
     Parameters
     ----------
@@ -63,14 +69,14 @@ def watching(
         Gives what task runs have logged since the last call; it is printed above the block.
     """
     if progress is False:
-        yield
+        yield None
         return
     from rich.console import Console
     from rich.live import Live
 
     console = console or Console(stderr=True)
     if not (progress or console.is_terminal) or not _terminal.acquire(blocking=False):
-        yield
+        yield None
         return
     fed = 0
 
@@ -81,6 +87,7 @@ def watching(
         tally.feed(news)
         # The block that stands there makes room for them.
         print_lines(console, read_lines())
+        print_failures(console, news)
         return draw(
             tally, title, time.time(), width=console.width, most_groups=max(console.height - 6, 3)
         )
@@ -88,7 +95,7 @@ def watching(
     live = Live(get_renderable=picture, console=console, refresh_per_second=UPDATES_PER_SECOND)
     try:
         with live if console.is_terminal else nullcontext():
-            yield
+            yield console
     finally:
         _terminal.release()
         if not console.is_terminal:
