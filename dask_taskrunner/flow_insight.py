@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 from dask_taskrunner import exceptions
+from dask_taskrunner.drawing.picture import Picture
 from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.flow_record import FlowRecord
 from dask_taskrunner.group_run import GroupRun
@@ -21,10 +22,40 @@ from dask_taskrunner.insight.readings import NodeId, Reading, node_id, read
 from dask_taskrunner.insight.reasons import Moment, reasons_for
 from dask_taskrunner.insight.repeats import repeats_of
 from dask_taskrunner.insight.replays import Prediction, predict
+from dask_taskrunner.view.run_graph import RunGraph
+from dask_taskrunner.view.text import in_order
 
 
 class FlowInsight(FlowRecord):
     """The knowing half of :class:`~dask_taskrunner.flow_run.FlowRun`."""
+
+    def visualize(self, filename: str | None = None, format: str | None = None) -> Picture:
+        """Draw the flow, each task in the color of its state; also while the run goes on.
+
+        Parameters
+        ----------
+        filename, format : str, optional
+            As :meth:`Flow.visualize` takes them.
+
+        Returns
+        -------
+        Picture
+            Its text is a drawing; a notebook shows it as a picture.
+        """
+        graph = self.graph()
+        graph.feed(self.history)
+        picture = Picture(graph.drawing(self._driver.channel.clock.time()), in_order)
+        if filename is not None:
+            picture.save(filename, format)
+        return picture
+
+    def graph(self) -> RunGraph:
+        """Return what draws the run from its history, of which it has seen nothing yet."""
+        pairs = [(e.upstream_task.slug, e.downstream_task.slug, e.key) for e in self.flow.edges]
+        passing = {pair[:2] for pair in pairs if pair[2] is not None}
+        ordering = {pair[:2] for pair in pairs} - passing
+        records, reference = self._driver.machine.records, self._plan.machine.reference
+        return RunGraph(self.flow.name, records, reference, ordering)
 
     def explain(self, task: Any) -> Explanation:
         """Return why a task run is as it is: why it has not run, was skipped, failed, is slow.

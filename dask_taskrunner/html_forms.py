@@ -31,7 +31,7 @@ html_of.register(FlowRun, flow_run_html)
 
 @html_of.register
 def _(flow: Flow) -> str:
-    return cards.flow_card(flow.name, draw(flow).text)
+    return cards.flow_card(flow.name, draw(flow).svg)
 
 
 @html_of.register

@@ -23,7 +23,7 @@ from dask_taskrunner.view.cards import failure_card
 from dask_taskrunner.view.failure_panel import failure_panel
 from dask_taskrunner.view.failure_text import FailureReport, failure_text
 from dask_taskrunner.view.following import following
-from dask_taskrunner.view.html import block, box, dot, escaped, quiet
+from dask_taskrunner.view.html import block, box, dot, escaped, quiet, scrolled
 from dask_taskrunner.view.lines import PlainLines, json_lines, log_record, state_record
 from dask_taskrunner.view.log_lines import NewLines, ShownLine, in_notebook
 from dask_taskrunner.view.notebook import Forms, Output, current_cell, find_shell, keep_drawing
@@ -184,16 +184,23 @@ class Picture:
     def __init__(self, run: FlowRun) -> None:
         self._run = run
         self._tally = Tally(run.names)
+        self._graph = run.graph()
         self._fed = 0
 
     def __call__(self) -> Forms:
         """Return its forms by MIME type."""
-        return {"text/html": self.draw(), "text/plain": repr(self._run)}
+        is_over = self._run._driver.ended.is_set()
+        forms = {"text/html": self.draw(), "text/plain": repr(self._run)}
+        # What stays is also for those who show no HTML.
+        return {**forms, "image/svg+xml": self._svg(alone=True)} if is_over else forms
+
+    def _svg(self, *, alone: bool = False) -> str:
+        return self._graph.svg(time.time(), alone=alone)
 
     def draw(self) -> str:
-        """Return the block, and what is told of a failure."""
+        """Return the graph and the block, and what is told of a failure."""
         self._read()
-        drawn = block(self._tally, _title(self._run), time.time())
+        drawn = block(self._tally, _title(self._run), time.time(), scrolled(self._svg()))
         told = _warnings(self._run, self._run.notes)[-_NOTES:]
         logged = in_notebook(_lines_since(self._run, 0))
         lines = [quiet(escaped(f"{line.before} {line.text}")) for line in told]
@@ -215,6 +222,7 @@ class Picture:
         news = self._run.history[self._fed :]
         self._fed += len(news)
         self._tally.feed(news)
+        self._graph.feed(news)
 
 
 def _failure_report(run: FlowRun) -> FailureReport:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 
 from dask_taskrunner import hooks
+from dask_taskrunner.drawing.picture import Picture
 from dask_taskrunner.exceptions import FlowError, ParameterError
 from dask_taskrunner.graph import arguments, building, signatures
 from dask_taskrunner.graph.binding import (
@@ -18,7 +19,7 @@ from dask_taskrunner.graph.binding import (
 from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow_graph import FlowGraph
 from dask_taskrunner.graph.parameters import Parameter
-from dask_taskrunner.graph.pictures import Picture, draw
+from dask_taskrunner.graph.pictures import draw
 from dask_taskrunner.graph.tasks import BoundTask, Node, Task, find_nodes
 from dask_taskrunner.shown import Shown
 
@@ -224,13 +225,13 @@ class Flow(FlowGraph, Shown):
         filename : str, optional
             Where to write the picture; its ending tells the format.
         format : str, optional
-            The format of the file, where its name does not tell: ``txt``, ``dot``, or one of
-            Graphviz's (``svg``, ``png``, ``pdf``).
+            The format of the file, where its name does not tell: ``svg``, ``txt``, ``mmd`` (for
+            Mermaid), ``dot``, or one of Graphviz's (``png``, ``pdf``), where that is installed.
 
         Returns
         -------
         Picture
-            Its text is a drawing; a notebook shows it as a picture where Graphviz is installed.
+            Its text is a drawing; a notebook shows it as a picture.
         """
         picture = draw(self)
         if filename is not None:

@@ -24,6 +24,7 @@ from dask_taskrunner.view.html import (
     mono,
     pre,
     quiet,
+    scrolled,
     table,
 )
 from dask_taskrunner.view.text import FAILURES, format_duration, in_order
@@ -43,10 +44,9 @@ class Try(NamedTuple):
     error: str = ""
 
 
-def flow_card(name: str, drawing: str) -> str:
-    """Return a flow: its drawing is text, and its first line says the name."""
-    first, _, rest = drawing.partition("\n")
-    return box(f"<b>{escaped(first or name)}</b>", pre(rest) if rest else "")
+def flow_card(name: str, picture: str) -> str:
+    """Return a flow, with the picture of its graph."""
+    return box(f"<b>flow {escaped(repr(name))}</b>", scrolled(picture))
 
 
 def task_card(name: str, signature: str, options: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from dask_taskrunner.states import COLORS
+from dask_taskrunner.drawing.colors import color_of, readable_on
 from dask_taskrunner.view.block import Title, choose, how_far, remarks, time_taken
 from dask_taskrunner.view.tally import Group, Tally
 from dask_taskrunner.view.text import in_order
@@ -66,6 +66,11 @@ def pre(text: str) -> str:
     return f'<pre style="{_PRE}">{escaped(text)}</pre>'
 
 
+def scrolled(picture: str) -> str:
+    """Return a picture that may be larger than there is room for."""
+    return f'<div style="overflow:auto;max-height:36em;margin:.3em 0">{picture}</div>'
+
+
 def fold(summary: str, inside: str) -> str:
     """Return what is shown on a click; both are HTML."""
     style = "cursor:pointer;opacity:.75"
@@ -93,26 +98,14 @@ def _cell(align: str) -> str:
 # --- states --------------------------------------------------------------------------------------
 
 
-def color_of(state: str) -> str:
-    """Return the color of a state by the name of its class."""
-    return COLORS.get(state, COLORS["State"])
-
-
 def badge(state: str, color: str | None = None) -> str:
     """Return the name of a state on its color; by default the color that its name has."""
     color = color or color_of(state)
     style = (
-        f"background:{color};color:{_readable_on(color)};border-radius:.3em;"
+        f"background:{color};color:{readable_on(color)};border-radius:.3em;"
         "padding:.05em .45em;font-size:.9em;white-space:nowrap"
     )
     return f'<span style="{style}">{escaped(state)}</span>'
-
-
-def _readable_on(color: str) -> str:
-    """Return black or white, whichever is read better on a ``#rrggbb``."""
-    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
-    # The weights are those of the eye.
-    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
 
 
 def dot(state: str) -> str:
@@ -140,7 +133,9 @@ def bar(counts: Mapping[str, int]) -> str:
 # --- the block -----------------------------------------------------------------------------------
 
 
-def block(tally: Tally, title: Title, now: float, *, most_groups: int = MOST_GROUPS) -> str:
+def block(
+    tally: Tally, title: Title, now: float, graph: str = "", *, most_groups: int = MOST_GROUPS
+) -> str:
     """Return the block of a flow run.
 
     Parameters
@@ -151,6 +146,8 @@ def block(tally: Tally, title: Title, now: float, *, most_groups: int = MOST_GRO
         What runs, and where.
     now : float
         In epoch seconds.
+    graph : str
+        A picture, which is shown below the first line.
     most_groups : int
         So many lines at most; what is under way or failed goes before what has finished.
     """
@@ -159,6 +156,7 @@ def block(tally: Tally, title: Title, now: float, *, most_groups: int = MOST_GRO
     hidden = len(groups) - len(shown)
     return box(
         _first_line(title),
+        graph,
         table([_group_row(group, now) for group in shown], "llrrw"),
         quiet(f"and {hidden} more") if hidden else "",
         last_line(tally, now),

@@ -149,10 +149,11 @@ class Tally:
         group.counts[entry.new] += 1
         if entry.new == "Retrying":
             group.retries += 1
-            group.due[id] = _due(entry)
+            group.due[id] = due(entry)
 
 
-def _due(entry: HistoryEntry) -> float:
+def due(entry: HistoryEntry) -> float:
+    """Return when a retry is due, in epoch seconds."""
     more = {} if entry.header is None else entry.header.more
     # The delay runs from the moment at which the client heard of it; only a task that chose a time
     # of its own is taken at its word about the clock.

@@ -1,5 +1,6 @@
 import sys
 import types
+from xml.etree import ElementTree
 
 import pytest
 
@@ -107,12 +108,26 @@ def test_the_picture_is_written_in_the_language_of_graphviz():
     )
 
 
-def test_a_notebook_shows_a_picture_where_graphviz_is(flow, graphviz):
-    assert flow.visualize()._repr_svg_().startswith('svg: digraph "etl"')
+def test_it_is_written_in_the_language_of_mermaid():
+    with Flow("etl") as flow:
+        clean(extract(Parameter("url", default='a "#1"')), 5, upstream_tasks=flow.tasks)
+    assert flow.visualize().mermaid == (
+        "flowchart LR\n"
+        "  n0([\"url (parameter, default 'a #34;#35;1#34;')\"])\n"
+        '  n1["extract"]\n'
+        '  n2["clean *"]\n'
+        '  n0 -->|"url"| n1\n'
+        '  n1 -->|"rows"| n2\n'
+        "  n0 -.-> n2\n"
+        "  n1 -.-> n2\n"
+    )
 
 
-def test_a_notebook_shows_the_text_where_graphviz_is_not(flow, no_graphviz):
-    assert flow.visualize()._repr_svg_() is None
+def test_a_notebook_shows_a_picture_and_elsewhere_it_is_an_image_or_text(flow):
+    shown = flow.visualize()._repr_mimebundle_()
+    assert "<svg" in shown["text/html"]
+    ElementTree.fromstring(shown["image/svg+xml"])
+    assert shown["text/plain"] == flow.visualize().text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +135,8 @@ def test_a_notebook_shows_the_text_where_graphviz_is_not(flow, no_graphviz):
     [
         ("etl.png", None, "etl.png", "png: digraph"),
         ("etl", "pdf", "etl.pdf", "pdf: digraph"),
-        ("etl", None, "etl.svg", "svg: digraph"),
+        ("etl", None, "etl.svg", "<svg xmlns="),
+        ("etl.mmd", None, "etl.mmd", "flowchart LR"),
         ("etl.txt", None, "etl.txt", "flow 'etl'"),
         ("etl.dot", None, "etl.dot", "digraph"),
         ("etl.gv", None, "etl.gv", "digraph"),
@@ -135,11 +151,13 @@ def test_a_file_gets_the_format_of_its_name(
     assert (tmp_path / written).read_text().startswith(begin)
 
 
-def test_without_graphviz_a_file_is_text_and_a_warning_says_so(flow, no_graphviz, tmp_path):
-    with pytest.warns(TaskRunnerWarning, match=r"drawn as text, in '.*etl\.txt'") as caught:
+def test_what_needs_graphviz_is_svg_without_it_and_a_warning_says_so(flow, no_graphviz, tmp_path):
+    with pytest.warns(TaskRunnerWarning, match=r"SVG was written, to '.*etl\.svg'") as caught:
         flow.visualize(str(tmp_path / "etl.png"))
     assert caught[0].filename == __file__
-    assert [path.name for path in tmp_path.iterdir()] == ["etl.txt"]
+    (path,) = tmp_path.iterdir()
+    assert path.name == "etl.svg"
+    assert path.read_text().startswith("<svg")
 
 
 def test_without_graphviz_its_language_can_be_written(flow, no_graphviz, tmp_path):
