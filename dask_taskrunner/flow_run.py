@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Final
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.awaiting import ended
@@ -15,6 +16,9 @@ from dask_taskrunner.keeping import Holder
 from dask_taskrunner.machine.events import Approved, Rejected
 from dask_taskrunner.shown import ShownLive
 from dask_taskrunner.states import Failed
+
+#: Seconds that the last picture of a run is waited for.
+_LAST_PICTURE: Final = 1.0
 
 
 class FlowRun(FlowInsight, ShownLive):
@@ -37,6 +41,8 @@ class FlowRun(FlowInsight, ShownLive):
     where: str = ""
     #: Waits for the run as it was waited for when it was started, where it was; not for users.
     wait_again: Callable[[FlowRun], object] | None = None
+    #: Draws the run until its end, where a notebook shows it; not for users.
+    view: threading.Thread | None = None
 
     def attach(self, driver: Driver) -> None:
         """Take the driver, which needs this object's listener and so comes after it."""
@@ -87,6 +93,9 @@ class FlowRun(FlowInsight, ShownLive):
         """
         if not self._driver.ended.wait(timeout):
             raise TimeoutError(f"flow run {self.run_name!r} goes on after {timeout} s")
+        if self.view is not None:
+            # What executes notebooks drops a picture that comes when the cell that waits is over.
+            self.view.join(_LAST_PICTURE)
         if self._driver.error is not None:
             raise self._driver.error
         return self

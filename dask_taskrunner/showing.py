@@ -159,6 +159,7 @@ def _show_block(run: FlowRun, shell: Any) -> threading.Thread:
         # Before the first picture: an interrupt may come with it, and what it leaves is drawn too.
         output = Output(f"{_OUTPUT}-{run.run_id}", Picture(run))
         live = Live(weakref.ref(output), keep_drawing(output, run._driver.ended), "")
+        run.view = live.thread
     _lives[run] = live._replace(cell=current_cell(shell))
     output.show(shell)
     return live.thread

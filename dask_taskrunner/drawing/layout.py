@@ -8,7 +8,7 @@ squares with the distances kept (pool adjacent violators).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -201,16 +201,13 @@ def _heights(
     """Return the heights of the nodes' middles: near those of their neighbors, none too near."""
     heights = [0.0] * len(sizes)
     for layer in layers:
-        _settle(layer, sizes, heights, lambda _: 0.0)
-    for sweep in range(_SWEEPS):
-        both = sweep >= _SWEEPS // 2
-
-        def wish(node: int, forth: bool = sweep % 2 == 0, both: bool = both) -> float:
-            near = [*left[node], *right[node]] if both else left[node] if forth else right[node]
-            return _mean(near, heights, heights[node])
-
-        for layer in layers if sweep % 2 == 0 else reversed(layers):
-            _settle(layer, sizes, heights, wish)
+        _settle(layer, sizes, heights, [0.0] * len(layer))
+    beside = [[*before, *after] for before, after in zip(left, right, strict=True)]
+    # At last a chain goes straight on from where it begins.
+    for near in [left, right] * 2 + [beside] * _SWEEPS + [left]:
+        for layer in reversed(layers) if near is right else layers:
+            wishes = [_mean(near[node], heights, heights[node]) for node in layer]
+            _settle(layer, sizes, heights, wishes)
     return heights
 
 
@@ -218,7 +215,7 @@ def _settle(
     layer: list[int],
     sizes: Sequence[Size],
     heights: list[float],
-    wish: Callable[[int], float],
+    wishes: list[float],
 ) -> None:
     """Set a layer's heights as near to what is wished as the distances between them let it."""
     offsets, at = [], 0.0
@@ -228,8 +225,8 @@ def _settle(
         offsets.append(at)
     # Without the distances, what is left to keep is the order: an isotonic regression.
     blocks: list[tuple[float, int]] = []
-    for node, offset in zip(layer, offsets, strict=True):
-        total, count = wish(node) - offset, 1
+    for wish, offset in zip(wishes, offsets, strict=True):
+        total, count = wish - offset, 1
         while blocks and blocks[-1][0] / blocks[-1][1] >= total / count:
             more, size = blocks.pop()
             total, count = total + more, count + size

@@ -88,9 +88,7 @@ def watching(
         # The block that stands there makes room for them.
         print_lines(console, read_lines())
         print_failures(console, news)
-        return draw(
-            tally, title, time.time(), width=console.width, most_groups=max(console.height - 6, 3)
-        )
+        return draw(tally, title, time.time(), width=console.width, most_groups=_room(console))
 
     live = Live(get_renderable=picture, console=console, refresh_per_second=UPDATES_PER_SECOND)
     try:
@@ -100,6 +98,10 @@ def watching(
         _terminal.release()
         if not console.is_terminal:
             console.print(picture())
+
+
+def _room(console: Console) -> int:
+    return max(console.height - 6, 3)
 
 
 def draw(

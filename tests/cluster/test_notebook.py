@@ -159,7 +159,7 @@ def test_an_interrupt_leaves_the_block_as_cancelled_and_the_next_cell_works(kern
 
 def test_what_a_user_holds_is_shown_as_html_and_its_names_as_they_are(kernel):
     shown = {
-        "etl": "<b>load",
+        "etl": "flow 'etl'",
         "load": "task <b>load (numbers)",
         "run['extract-2']": "extract-2 Success",
         "run.states['extract']": "Success",

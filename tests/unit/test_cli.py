@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from dask_taskrunner import cli, exceptions, states
+from dask_taskrunner import cli, cli_targets, exceptions, states
 from dask_taskrunner.examples import census, demo_words
 
 FLOWS = """
@@ -68,12 +68,12 @@ def etl(tmp_path, monkeypatch):
 def test_a_flow_in_a_file_is_run_with_its_parameters(runners, etl):
     assert cli.main(["run", "etl.py:one", "-p", "n=5"]) == cli.SUCCESS
     assert runners.made[0].options == {"address": None}
-    assert runners.made[0].runs == [("one", {"n": 5}, True)]
+    assert runners.made[0].runs == [("one", {"n": 5}, "rich")]
 
 
 def test_a_flow_in_a_module_is_run_too(runners, etl):
     assert cli.main(["run", "etl:two", "--parameter", "day=2024-02-29"]) == cli.SUCCESS
-    assert runners.made[0].runs == [("two", {"day": "2024-02-29"}, True)]
+    assert runners.made[0].runs == [("two", {"day": "2024-02-29"}, "rich")]
 
 
 def test_a_value_may_hold_the_sign_that_ends_a_name(runners, etl):
@@ -168,7 +168,7 @@ def test_an_interrupt_tells_how_far_the_run_was(runners, etl, monkeypatch, capsy
 def test_what_a_file_defines_is_sent_by_value(etl):
     import cloudpickle
 
-    module = cli.load_file(etl)
+    module = cli_targets.load_file(etl)
     assert module.__name__ in cloudpickle.list_registry_pickle_by_value()
 
 
@@ -178,7 +178,7 @@ def test_the_demos_flow_can_be_copied_and_is_a_flow_of_ones_own(runners, etl, tm
         "Saved mine.py. Run it: dask-taskrunner run mine.py:census -p root=.\n"
     )
     assert cli.main(["run", "mine.py:census", "-p", "root=src"]) == cli.SUCCESS
-    assert runners.made[0].runs == [("census", {"root": "src"}, True)]
+    assert runners.made[0].runs == [("census", {"root": "src"}, "rich")]
 
 
 def test_the_versions_are_those_that_are_installed(capsys):
