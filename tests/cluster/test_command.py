@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -105,3 +112,54 @@ def test_an_interrupt_ends_the_command_with_130(flow_file, tmp_path):
     assert "interrupted" in err
     assert "Cancelled" in err
     assert "Traceback" not in err
+
+
+def test_lines_of_json_go_to_standard_output_and_nothing_else(flow_file):
+    args = ["run", f"{flow_file}:calc", "-p", "n=-1", "--workers", "1", "--progress", "json"]
+    done = command(*args)
+    assert done.returncode == cli.FAILED
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [r["new"] for r in records if r.get("task_run") == "work"][-1] == "Failed"
+    assert records[-1]["new"] == "Failed"
+    assert records[-1]["flow_run"].startswith("calc-")
+
+
+def test_plain_lines_go_to_standard_error(flow_file):
+    args = ["run", f"{flow_file}:calc", "-p", "n=-1", "--workers", "1", "--progress", "plain"]
+    done = command(*args)
+    assert done.returncode == cli.FAILED
+    assert done.stdout == ""
+    assert "work Failed: ValueError: negative" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert done.stderr.count("1 of 1 task run failed") == 1
+
+
+def test_in_a_terminal_there_is_a_block_and_a_panel_of_what_failed(flow_file):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    args = [*COMMAND, "run", f"{flow_file}:calc", "-p", "n=-1", "--workers", "1"]
+    env = {**os.environ, "TERM": "xterm-256color"}
+    process = subprocess.Popen(args, stdin=slave, stdout=slave, stderr=slave, env=env)
+    os.close(slave)
+    written = read_to_the_end(master)
+    assert process.wait(60) == cli.FAILED
+    assert "\x1b[" in written
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written)
+    assert shown.count("1 of 1 task run failed") == 1
+    for text in (
+        "calc 'calc-",
+        "Failed after",
+        "ValueError: negative",
+        "n=-1",
+        'raise ValueError("',
+    ):
+        assert text in shown
+
+
+def read_to_the_end(descriptor):
+    read = b""
+    # On Linux the end of a terminal is an error.
+    with suppress(OSError), os.fdopen(descriptor, "rb", buffering=0) as file:
+        while part := file.read(4096):
+            read += part
+    return read.decode()

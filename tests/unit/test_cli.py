@@ -309,3 +309,112 @@ def test_the_introduction_says_what_is_planted():
     text = demo_words.introduction()
     assert "broken_shard fails" in text
     assert census.flaky_shard.name in text
+
+
+# --- looking at a flow before it runs ------------------------------------------------------------
+
+WRONG = """
+import threading
+from dask_taskrunner import Flow, Parameter, task
+
+lock = threading.Lock()
+
+@task
+def work(n, m=None): ...
+
+@task
+def hold(n):
+    return lock
+
+with Flow("lacking") as lacking:
+    work(Parameter("n"), Parameter("m"))
+
+with Flow("locked") as locked:
+    work(lock)
+
+with Flow("closure") as closure:
+    hold(Parameter("n"))
+"""
+
+
+@pytest.fixture
+def wrong(etl):
+    (etl.parent / "wrong.py").write_text(WRONG)
+
+
+def test_check_finds_nothing_wrong_where_all_is_well(etl, capsys):
+    assert cli.main(["check", "etl.py:one"]) == cli.SUCCESS
+    assert capsys.readouterr() == (
+        "<Flow 'one': 1 task, 1 parameter>: nothing is wrong with it\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["wrong.py:lacking"], ["parameter 'n' has no value", "parameter 'm' has no value"]),
+        (["wrong.py:lacking", "-p", "n=1"], ["parameter 'm' has no value and no default"]),
+        (["wrong.py:locked"], ["work", "cannot pickle '_thread.lock' object"]),
+        (["wrong.py:closure"], ["parameter 'n' has no value", "hold", "_thread.lock"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_check_finds_what_a_run_would_say_before_it_begins(runners, wrong, capsys, args, says):
+    assert cli.main(["check", *args]) == cli.USAGE
+    err = capsys.readouterr().err
+    assert all(text in err for text in says), err
+    assert runners.made == []
+
+
+def test_check_finds_a_circle(etl, capsys):
+    (etl.parent / "circle.py").write_text(
+        "from dask_taskrunner import Flow, task\n"
+        "@task\ndef work(n): ...\n"
+        "with Flow('circle') as flow:\n"
+        "    a = work(1)\n    b = work(a)\n    flow.add_edge(b, a)\n"
+    )
+    assert cli.main(["check", "circle.py"]) == cli.USAGE
+    assert "work" in capsys.readouterr().err
+
+
+def test_a_flow_is_drawn_as_text_or_into_a_file(etl, capsys):
+    assert cli.main(["graph", "etl.py:one"]) == cli.SUCCESS
+    assert capsys.readouterr().out.splitlines()[0] == "flow 'one'"
+    for ending, begin in (
+        ("svg", "<svg"),
+        ("mmd", "flowchart LR"),
+        ("dot", "digraph"),
+        ("txt", "flow"),
+    ):
+        assert cli.main(["graph", "etl.py:one", "-o", f"one.{ending}"]) == cli.SUCCESS
+        assert capsys.readouterr().out == f"Saved one.{ending}\n"
+        assert (etl.parent / f"one.{ending}").read_text().startswith(begin)
+
+
+@pytest.mark.parametrize("style", ["rich", "plain", "json", "none"])
+def test_a_run_is_shown_as_was_asked(runners, etl, style):
+    assert cli.main(["run", "etl.py:one", "--progress", style]) == cli.SUCCESS
+    assert runners.made[0].runs[0][2] == style
+
+
+def test_another_style_is_refused(runners, etl, capsys):
+    assert cli.main(["run", "etl.py:one", "--progress", "loud"]) == cli.USAGE
+    assert "'rich', 'plain', 'json', 'none'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["graph"], ["demo"], ["version"]])
+def test_every_command_says_how_it_is_used(command, capsys):
+    assert cli.main([*command, "--help"]) == cli.SUCCESS
+    assert capsys.readouterr().out.startswith("Usage: dask-taskrunner")
+
+
+def test_the_shell_can_complete_commands(monkeypatch, capsys):
+    for name, value in (
+        ("_DASK_TASKRUNNER_COMPLETE", "bash_complete"), ("COMP_WORDS", "dask-taskrunner ch"),
+        ("COMP_CWORD", "1"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        cli.commands.main([], prog_name="dask-taskrunner")
+    assert capsys.readouterr().out == "plain,check\n"

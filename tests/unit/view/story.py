@@ -19,9 +19,11 @@ class Story:
         self.history: list[HistoryEntry] = []
         self.tally = Tally(self.names)
 
-    def task(self, at: float, n: int, state: str, **more: object) -> Story:
+    def task(
+        self, at: float, n: int, state: str, message: str | None = None, **more: object
+    ) -> Story:
         id = (n, -1)
-        return self._add(at, id, self.states.pop(id), state, None, more)
+        return self._add(at, id, self.states.pop(id), state, message, more)
 
     def flow(self, at: float, state: str, message: str | None = None) -> Story:
         return self._add(at, None, self.flow_state, state, message, {})
@@ -35,7 +37,8 @@ class Story:
             self.flow_state = new
         else:
             self.states[id] = new
-        entry = HistoryEntry(START + at, id, old, new, header)
+        slug = "" if id is None else self.names[id]
+        entry = HistoryEntry(START + at, id, old, new, header, slug)
         self.history.append(entry)
         self.tally.feed([entry])
         return self
