@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, Final
 
 from dask_taskrunner import exceptions
@@ -14,6 +15,8 @@ from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.keeping import Holder
 from dask_taskrunner.machine.events import Approved, Rejected
+from dask_taskrunner.report.page import page
+from dask_taskrunner.reports import report_of
 from dask_taskrunner.shown import ShownLive
 from dask_taskrunner.states import Failed
 
@@ -129,6 +132,26 @@ class FlowRun(FlowInsight, ShownLive):
         if not ended:
             slugs = ", ".join(run.slug for run in self.still_running)
             raise TimeoutError(f"the code of {slugs} still ran {wait} s after the cancel")
+
+    def report(self, filename: str | Path) -> Path:
+        """Write all that there is to tell of the run into one HTML file, which loads nothing.
+
+        It has the graph, a timeline of all attempts, the critical path, a table of all task runs
+        that can be sorted and filtered, tracebacks and logs. A run that goes on is told as it is.
+
+        Parameters
+        ----------
+        filename : str or Path
+            Where to.
+
+        Returns
+        -------
+        Path
+            The same.
+        """
+        path = Path(filename)
+        path.write_text(page(report_of(self, self.where)), encoding="utf-8")
+        return path
 
     # -- going on -------------------------------------------------------------------------
 

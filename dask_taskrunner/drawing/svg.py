@@ -20,7 +20,7 @@ _PADDING: Final = 10.0
 _LETTERS: Final = 28
 #: Room for a countdown; and beside a name for how many have finished.
 _LINE_WIDTH: Final = 78.0
-_BESIDE: Final = 62.0
+_BESIDE: Final = 88.0
 _HEIGHT: Final = 26.0
 _WITH_LINE: Final = 40.0
 _BAR: Final = 6.0

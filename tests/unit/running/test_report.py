@@ -1,0 +1,167 @@
+"""The report of a run: one file that tells all."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+from fakes.gates import Gate, eventually
+
+from dask_taskrunner import Flow, Parameter, task, unmapped
+from dask_taskrunner.report.contents import contents
+from dask_taskrunner.states import COLORS
+
+NAME = "<script>alert(1) <!-- & \u2028"
+EVIL = "</script><script>alert(1)</script><!-- & \u2028"
+
+
+@task
+def numbers(n):
+    return list(range(n))
+
+
+@task(max_retries=1, retry_delay=0)
+def divide(x, y):
+    return x / y
+
+
+@task
+def fail(text):
+    raise ValueError(text)
+
+
+@pytest.fixture
+def report(tmp_path):
+    def write(run):
+        return run.report(tmp_path / "run.html").read_text(encoding="utf-8")
+
+    return write
+
+
+def data_of(page):
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    return json.loads(text)
+
+
+def test_every_task_run_is_a_row_and_every_attempt_a_bar(finish, report):
+    with Flow("etl") as flow:
+        divide.map(numbers(3), y=unmapped(0))
+    data = data_of(report(finish(flow)))
+    rows = {row[0]: row for row in data["rows"]}
+    assert list(rows) == ["numbers", "divide", "divide[0]", "divide[1]", "divide[2]"]
+    assert data["names"] == ["numbers", "divide"]
+    assert [data["states"][row[2]] for row in rows.values()] == [
+        "Success", "Mapped", "Failed", "Failed", "Failed",
+    ]  # fmt: skip
+    assert rows["divide[1]"][4] == 2
+    assert data["texts"][rows["divide[1]"][3]] == "ZeroDivisionError: division by zero"
+    outcomes = [(data["rows"][bar[0]][0], data["outcomes"][bar[5]]) for bar in data["bars"]]
+    assert sorted(outcomes)[:2] == [("divide[0]", "failed"), ("divide[0]", "retrying")]
+    assert len(outcomes) == 7
+    for _, lane, available, started, ended, _ in data["bars"]:
+        assert lane < len(data["lanes"])
+        assert available <= started <= ended <= data["seconds"] + 0.1
+
+
+def test_bars_of_a_lane_do_not_overlap(finish, report):
+    with Flow("etl") as flow:
+        divide.map(numbers(30), y=unmapped(3))
+    data = data_of(report(finish(flow)))
+    last = {}
+    for _, lane, _, started, ended, _ in sorted(data["bars"], key=lambda bar: bar[3]):
+        assert started >= last.get(lane, 0) - 0.0011
+        last[lane] = ended
+
+
+def test_a_failure_can_be_opened(finish, report):
+    with Flow("etl") as flow:
+        fail("no")
+    data = data_of(report(finish(flow)))
+    (details,) = data["details"].values()
+    assert details["inputs"] == {"text": "'no'"}
+    assert "raise ValueError(text)" in details["traceback"]
+
+
+def test_what_is_the_users_is_no_html(finish, report):
+    with Flow(NAME) as flow:
+        task(fail.body, name=NAME)(Parameter("text", default=EVIL))
+    page = report(finish(flow))
+    assert "<script>alert" not in page
+    assert page.count("<script") == 2
+    assert "<!--" not in page
+    data = data_of(page)
+    assert data["names"] == [NAME]
+    assert f"ValueError: {EVIL}" in data["texts"]
+
+
+def test_it_loads_nothing(finish, report):
+    with Flow("etl") as flow:
+        numbers(3)
+    page = report(finish(flow))
+    assert not re.findall(r"""(?:src|href)\s*=|@import|url\(|fetch\(|XMLHttp""", page)
+    assert all(color in page for color in COLORS.values())
+
+
+def test_it_says_what_when_and_how(finish, report):
+    with Flow("etl") as flow:
+        numbers(Parameter("n", default=3))
+    page = report(finish(flow))
+    for text in ("<h1>etl", "Success", "n=3", "distributed", "Critical path", "1 step in"):
+        assert text in page
+    assert "data-slug=" in page
+
+
+def test_a_run_that_goes_on_says_so(start, report):
+    gate = Gate("report")
+
+    @task
+    def wait():
+        gate.pass_through()
+
+    with Flow("etl") as flow:
+        wait()
+    run = start(flow)
+    try:
+        assert eventually(lambda: run["wait"].state.is_running())
+        page = report(run)
+    finally:
+        gate.open()
+    assert "the run went on when this was written" in page
+    assert "<p>The run goes on.</p>" in page
+
+
+def test_a_cancelled_run_has_a_report(start, report):
+    with Flow("etl") as flow:
+        divide(1, fail("no"))
+    run = start(flow)
+    run.cancel()
+    assert data_of(report(run))["rows"]
+
+
+def test_two_thousand_task_runs_take_less_than_a_fifth_of_five_megabytes(finish, report):
+    with Flow("etl") as flow:
+        divide.map(numbers(2_000), y=unmapped(1))
+    run = finish(flow)
+    began = time.perf_counter()
+    page = report(run)
+    assert time.perf_counter() - began < 2
+    assert len(page.encode()) < 500_000
+
+
+def test_logs_and_tracebacks_are_bounded(finish):
+    @task(log_prints=True)
+    def talk(n):
+        print("x" * 1000)
+        raise ValueError(n)
+
+    with Flow("etl") as flow:
+        talk.map(range(3000))
+    run = finish(flow)
+    from dask_taskrunner.insight.readings import read
+
+    records = {one.record.id: one.record for one in run.task_runs}
+    told = contents(records, read(records, run.history), {}, run._driver.channel.logs)
+    assert sum("traceback" in one for one in told["details"].values()) == 200
+    assert sum(len(line) for one in told["details"].values() for line in one.get("logs", ())) < 2e6
