@@ -57,6 +57,7 @@ from dask_taskrunner.graph.per_element import apply_map
 from dask_taskrunner.graph.tasks import BoundTask, FunctionTask, Task, task
 from dask_taskrunner.html_forms import html_of
 from dask_taskrunner.observing import StateChange
+from dask_taskrunner.otel_spans import OpenTelemetry
 from dask_taskrunner.retries import exponential
 from dask_taskrunner.run_context import context
 from dask_taskrunner.runner import DaskTaskRunner, run_flow
@@ -99,6 +100,7 @@ __all__ = [
     "MissingTaskState",
     "NotAValue",
     "NotFinished",
+    "OpenTelemetry",
     "OptionError",
     "OutsideFlow",
     "Parameter",

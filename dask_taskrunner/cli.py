@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 import click
 
 from dask_taskrunner import DaskTaskRunner, exceptions
-from dask_taskrunner.cli_targets import find_flow, parameter_help, read_parameters
+from dask_taskrunner.cli_targets import find_flow, parameter_help, place_of, read_parameters
+from dask_taskrunner.cli_watching import keep_running
 from dask_taskrunner.flow_checks import find_problems
 from dask_taskrunner.view.progress import STYLES, Style
 
@@ -137,12 +139,25 @@ _parameters = click.option(
     default="rich",
     help="How the run is shown: a live block, lines, JSON lines on standard output, or not at all.",
 )
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write a report of the run: graph, timeline, critical path, all task runs.",
+)
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Run again, on the same cluster, whenever a Python file beside the flow's is saved.",
+)
 def run(
     target: str,
     assignments: tuple[str, ...],
     address: str | None,
     workers: int | None,
     progress: Style,
+    report: Path | None,
+    watch: bool,
 ) -> int:
     """Run a flow, on a cluster of its own or on one that is there.
 
@@ -153,17 +168,36 @@ def run(
     dask-taskrunner run etl.py:flow
     dask-taskrunner run pipelines.etl:flow --address tcp://10.0.0.1:8786 -p day=2024-02-29
     dask-taskrunner run etl.py:flow --progress json | jq 'select(.new == "Failed")'
+    dask-taskrunner run etl.py:flow --watch --report etl.html
     dask-taskrunner run etl.py:flow --help    # also tells of the flow's parameters
     """
     if address and workers:
         raise click.UsageError("--workers is for a local cluster: leave it out with --address")
+    once = partial(_run_once, target, assignments, progress, report)
+    if watch:
+        directory = place_of(target).parent
+        with _errors_as_exits(), _runner(workers, address) as runner:
+            keep_running(directory, partial(once, lambda: nullcontext(runner)))
+    return once(lambda: _runner(workers, address))
+
+
+def _run_once(
+    target: str,
+    assignments: Sequence[str],
+    progress: Style,
+    report: Path | None,
+    open_runner: Callable[[], AbstractContextManager[DaskTaskRunner]],
+) -> int:
     flow = find_flow(target)
     parameters = read_parameters(flow, assignments)
     with _errors_as_exits():
         # What is missing is told before a cluster is started.
         flow.resolve_parameters(parameters)
-    with _errors_as_exits(), _runner(workers, address) as runner:
+    with _errors_as_exits(), open_runner() as runner:
         flow_run = runner.run(flow, parameters=parameters, progress=progress)
+    if report is not None:
+        flow_run.report(report)
+        click.echo(f"Saved {report}", err=True)
     return SUCCESS if flow_run.state.is_successful() else FAILED
 
 

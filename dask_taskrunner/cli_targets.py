@@ -37,6 +37,21 @@ def find_flow(target: str) -> Flow:
     raise click.UsageError(f"{place} has {wanted} at its top level: {known}")
 
 
+def place_of(target: str) -> Path:
+    """Return the file in which the flow of a target lies.
+
+    Raises
+    ------
+    click.UsageError
+        There is no such file or module.
+    """
+    place = target.rpartition(":")[0] if ":" in target else target
+    file = place if place.endswith(".py") else getattr(_import(place), "__file__", None)
+    if file is None or not Path(file).is_file():
+        raise click.UsageError(f"there is no file {place}")
+    return Path(file).resolve()
+
+
 def load_file(path: Path) -> ModuleType:
     """Import a file that need not be importable anywhere else.
 
@@ -53,7 +68,7 @@ def load_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
-    sys.path.insert(0, str(path.resolve().parent))  # as `python FILE.py` has it
+    _search_first(str(path.resolve().parent))  # as `python FILE.py` has it
     spec.loader.exec_module(module)
     # Workers have no module of this name, and perhaps not even the file.
     cloudpickle.register_pickle_by_value(module)
@@ -61,7 +76,7 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _import(name: str) -> ModuleType:
-    sys.path.insert(0, "")  # as `python -m` has it
+    _search_first("")  # as `python -m` has it
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -69,6 +84,11 @@ def _import(name: str) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise click.UsageError(f"there is no module {error.name!r}") from error
+
+
+def _search_first(place: str) -> None:
+    if place not in sys.path:
+        sys.path.insert(0, place)
 
 
 def read_parameters(flow: Flow, assignments: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from dask_taskrunner import cli, cli_targets, exceptions, states
+from dask_taskrunner import cli, cli_targets, cli_watching, exceptions, states
 from dask_taskrunner.examples import census, demo_words
 
 FLOWS = """
@@ -418,3 +418,74 @@ def test_the_shell_can_complete_commands(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.commands.main([], prog_name="dask-taskrunner")
     assert capsys.readouterr().out == "plain,check\n"
+
+
+# --- again and again -----------------------------------------------------------------------------
+
+
+def test_a_report_is_written(etl, monkeypatch, capsys):
+    written = []
+    state = SimpleNamespace(is_successful=lambda: True)
+    done = SimpleNamespace(state=state, report=written.append)
+    monkeypatch.setattr(FakeRunner, "made", [], raising=False)
+    monkeypatch.setattr(cli, "DaskTaskRunner", FakeRunner)
+    monkeypatch.setattr(FakeRunner, "run", lambda self, flow, **options: done)
+    assert cli.main(["run", "etl.py:one", "--report", "out.html"]) == cli.SUCCESS
+    assert [str(path) for path in written] == ["out.html"]
+    assert capsys.readouterr().err == "Saved out.html\n"
+
+
+class Saves:
+    """Stands for the time that passes: what is saved meanwhile, one change at each look."""
+
+    def __init__(self, *changes):
+        self.changes = list(changes)
+
+    def __call__(self, seconds):
+        if not self.changes:
+            raise KeyboardInterrupt
+        path, text = self.changes.pop(0)
+        path.write_text(text)
+
+
+def watched(monkeypatch, *changes):
+    monkeypatch.setattr(cli_watching.time, "sleep", Saves(*changes))
+    return cli.main(["run", "etl.py:one", "--watch", "-p", "n=1"])
+
+
+def test_a_flow_runs_again_whenever_its_file_is_saved(runners, etl, monkeypatch, capsys):
+    changed = FLOWS.replace('Flow("one")', 'Flow("uno")')
+    assert watched(monkeypatch, (etl, changed)) == cli.INTERRUPTED
+    # On one cluster.
+    (runner,) = runners.made
+    assert [name for name, *_ in runner.runs] == ["one", "uno"]
+    assert f"waits for a change in {etl.parent}" in capsys.readouterr().err
+
+
+def test_a_module_beside_it_is_imported_anew(runners, etl, monkeypatch):
+    beside = etl.parent / "names_beside.py"
+    beside.write_text("NAME = 'first'\n")
+    etl.write_text(
+        FLOWS.replace("from dask", "from names_beside import NAME\nfrom dask", 1).replace(
+            'Flow("one")', "Flow(NAME)"
+        )
+    )
+    assert watched(monkeypatch, (beside, "NAME = 'second one'\n")) == cli.INTERRUPTED
+    assert [name for name, *_ in runners.made[0].runs] == ["first", "second one"]
+
+
+def test_what_cannot_be_loaded_is_shown_and_the_next_change_waited_for(
+    runners, etl, monkeypatch, capsys
+):
+    changes = [(etl, "def broken(:\n"), (etl, "no_flow = 1\n"), (etl, FLOWS)]
+    assert watched(monkeypatch, *changes) == cli.INTERRUPTED
+    err = capsys.readouterr().err
+    assert "SyntaxError" in err
+    assert "no flow 'one'" in err
+    assert len(runners.made[0].runs) == 2
+
+
+def test_nothing_is_watched_that_is_not_there(runners, etl, capsys):
+    assert cli.main(["run", "gone.py:one", "--watch"]) == cli.USAGE
+    assert "there is no file gone.py" in capsys.readouterr().err
+    assert runners.made == []

@@ -1,0 +1,70 @@
+"""Runs a flow again whenever its file, or a module beside it, is saved."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+#: Seconds between two looks at the files.
+_EVERY: Final = 0.5
+
+Stamps = dict[Path, tuple[int, int]]
+
+
+def keep_running(directory: Path, run: Callable[[], object]) -> None:
+    """Run, and again after each change of a file, until somebody interrupts it.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the flow's file lies.
+    run : callable
+        Loads the flow and runs it. What it raises is shown: the next change may mend it.
+    """
+    while True:
+        before = _stamps(directory)
+        _forget_modules(directory)
+        try:
+            run()
+        except click.ClickException as error:
+            error.show()
+        # What a file does when it is loaded is its writer's, as the change to come is.
+        except Exception:  # noqa: BLE001
+            click.echo(traceback.format_exc(), err=True)
+        click.echo(f"-- waits for a change in {directory} (Ctrl-C ends it)", err=True)
+        while _stamps(directory) == before:
+            time.sleep(_EVERY)
+
+
+def _stamps(directory: Path) -> Stamps:
+    """Return when the Python files of a directory were changed."""
+    found: Stamps = {}
+    for path in _files(directory):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            # An editor may write beside a file, and put it in its place.
+            continue
+        found[path] = stat.st_mtime_ns, stat.st_size
+    return found
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    for path in directory.rglob("*.py"):
+        inside = path.relative_to(directory).parts[:-1]
+        if not any(part.startswith((".", "__")) for part in inside):
+            yield path
+
+
+def _forget_modules(directory: Path) -> None:
+    """Have what lies in the directory imported anew."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name != "__main__" and Path(file).resolve().is_relative_to(directory):
+            del sys.modules[name]
