@@ -2,6 +2,13 @@
 
 from importlib.metadata import version as installed_version
 
+from docutils import nodes
+from docutils.parsers.rst import Directive
+
+from dask_taskrunner.drawing.model import Drawing, DrawnEdge, DrawnNode
+from dask_taskrunner.drawing.svg import as_svg
+from dask_taskrunner.states import STATE_CLASSES
+
 project = "dask_taskrunner"
 author = copyright = "dask_taskrunner developers"
 release = version = installed_version("dask-taskrunner")
@@ -30,3 +37,28 @@ nitpick_ignore_regex = [
     ("py:class", r"dask_taskrunner\.task_run\.Children"),
     ("py:.*", r"dask_taskrunner\.(\w+\.)*_\w+"),
 ]
+
+
+class States(Directive):
+    """Draws which state is a special case of which, from the classes themselves."""
+
+    def run(self):
+        names = list(STATE_CLASSES)
+        drawn = [
+            DrawnNode(name, name, state=name, tip=cls.__doc__)
+            for name, cls in STATE_CLASSES.items()
+        ]
+        edges = [
+            DrawnEdge(names.index(cls.__base__.__name__), names.index(name), "")
+            for name, cls in STATE_CLASSES.items()
+            if cls.__base__.__name__ in names
+        ]
+        order = sorted(range(len(names)), key=lambda n: len(STATE_CLASSES[names[n]].__mro__))
+        place = {old: new for new, old in enumerate(order)}
+        moved = [DrawnEdge(place[edge.source], place[edge.target], "") for edge in edges]
+        picture = as_svg(Drawing("states", "states", [drawn[n] for n in order], moved))
+        return [nodes.raw("", f'<div style="overflow:auto">{picture}</div>', format="html")]
+
+
+def setup(app):
+    app.add_directive("states", States)

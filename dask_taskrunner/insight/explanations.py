@@ -48,8 +48,10 @@ class Explanation(NamedTuple):
 
     Attributes
     ----------
-    slug, state : str
-        Of which task run, and the name of its state.
+    slug : str
+        Of which task run.
+    state : str
+        The name of its state's class.
     reasons : tuple of Reason
         Why it is so, the root cause first, and itself last.
     again : tuple of Reason

@@ -21,8 +21,10 @@ class Step(NamedTuple):
 
     Attributes
     ----------
-    slug, task : str
-        The task run's, and its task's name.
+    slug : str
+        The task run's.
+    task : str
+        Its task's name.
     began, ended : float
         Seconds from the run's start: the end of the step before, and its own.
     running, delayed, queued, overhead : float

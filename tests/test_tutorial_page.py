@@ -1,0 +1,19 @@
+"""The tutorial is run from its first block to its last, and shows what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pages import check_cells
+
+PAGE = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.cluster
+def test_the_cells_show_what_the_page_shows(client):
+    namespace = {"__name__": "__main__"}
+    with client.as_current():
+        for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S):
+            check_cells(block, namespace)
