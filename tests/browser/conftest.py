@@ -1,0 +1,88 @@
+"""A browser without a window, as a person would use it; skipped where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+
+SIZE = "1400,1000"
+
+
+@pytest.fixture(scope="session")
+def _driver(tmp_path_factory):
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("there is no chromium, or no chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                     f"--window-size={SIZE}", f"--user-data-dir={profile}"):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(driver))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(_driver):
+    """The browser; when the test is over, no script has complained."""
+    _driver.get("about:blank")
+    _driver.get_log("browser")
+    yield _driver
+    errors = [entry["message"] for entry in _driver.get_log("browser") if is_error(entry)]
+    assert errors == []
+
+
+def is_error(entry) -> bool:
+    # What is missing on Jupyter's own server is no fault of what is shown.
+    return entry["level"] == "SEVERE" and entry["source"] != "network"
+
+
+@pytest.fixture
+def jupyter(tmp_path, unused_tcp_port):
+    """A JupyterLab in a directory; gives its address, and the directory."""
+    pytest.importorskip("jupyterlab")
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    env |= {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)}
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+        f"--port={unused_tcp_port}", "--IdentityProvider.token=", f"--notebook-dir={tmp_path}",
+        "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    address = f"http://localhost:{unused_tcp_port}"
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with suppress(OSError), urllib.request.urlopen(f"{address}/api") as answer:
+                if answer.status == 200:
+                    break
+            time.sleep(0.2)
+        yield address, tmp_path
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def unused_tcp_port():
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]

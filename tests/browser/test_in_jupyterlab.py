@@ -1,0 +1,133 @@
+"""The live graph in JupyterLab, driven as a person does it."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+
+import nbformat
+import pytest
+from marks import eventually
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from dask_taskrunner.states import COLORS
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
+
+CELLS = [
+    """
+    from pathlib import Path
+    import time
+    from dask_taskrunner import DaskTaskRunner, Flow, task
+
+    @task
+    def load(n):
+        return n
+
+    @task
+    def add(x, y):
+        return x + y
+
+    @task(max_retries=1, retry_delay=6)
+    def flaky(x):
+        raise ValueError("no luck <b>today</b>")
+
+    @task
+    def hold(x):
+        while not Path("go").exists():
+            time.sleep(0.05)
+
+    @task
+    def after(x, y): ...
+
+    with Flow("etl") as flow:
+        loads = [load(n) for n in range(9)]
+        sums = [add(a, b) for a, b in zip(loads, loads[1:])]
+        more = [add(a, b) for a, b in zip(sums, sums[2:])]
+        doubled = [load(n) for n in more]
+        after(flaky(doubled[0]), hold(doubled[1]))
+
+    runner = DaskTaskRunner(cluster_kwargs={"n_workers": 2, "threads_per_worker": 1})
+    """,
+    "run = runner.start(flow); run",
+    "'the next cell works', time.sleep(0)",
+]
+
+BOXES = """
+return [...document.querySelectorAll('.jp-OutputArea-output svg rect[data-slug]')].map(box => {
+  const at = box.getBoundingClientRect();
+  return {slug: box.dataset.slug, state: box.dataset.state, fill: box.getAttribute('fill'),
+          shown: getComputedStyle(box).fill, tip: box.querySelector('title').textContent,
+          left: at.left, top: at.top, right: at.right, bottom: at.bottom};
+})"""
+TEXTS = """
+return [...document.querySelectorAll('.jp-OutputArea-output svg text')].map(t => t.textContent)"""
+OUTPUT = (
+    "return document.querySelector('.jp-OutputArea-output svg').closest('.jp-OutputArea').innerText"
+)
+
+
+@pytest.fixture
+def notebook(browser, jupyter):
+    """The notebook, open, all its cells run."""
+    address, directory = jupyter
+    cells = [nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in CELLS]
+    # Without a kernel's name a dialog asks for one.
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    made = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    nbformat.write(made, directory / "etl.ipynb")
+    browser.get(f"{address}/lab/tree/etl.ipynb?reset")
+    wait = WebDriverWait(browser, 60)
+    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-Notebook .jp-CodeCell"))
+    wait.until(lambda b: "Idle" in b.find_element(By.TAG_NAME, "body").get_attribute("innerHTML"))
+    click(wait, "//*[contains(@class, 'lm-MenuBar-itemLabel') and text()='Run']")
+    click(wait, "//*[contains(@class, 'lm-Menu-itemLabel') and text()='Run All Cells']")
+    return directory
+
+
+def click(wait, path):
+    wait.until(lambda b: [e for e in b.find_elements(By.XPATH, path) if e.is_displayed()])[
+        0
+    ].click()
+
+
+def rgb(color):
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgb({red}, {green}, {blue})"
+
+
+def test_the_graph_is_drawn_in_the_colors_of_the_states_and_goes_on(browser, notebook):
+    def boxes():
+        return {box["slug"]: box for box in browser.execute_script(BOXES)}
+
+    def states():
+        return {slug: box["state"] for slug, box in boxes().items()}
+
+    wanted = {"flaky": "Retrying", "hold": "Running", "after": "Pending", "load": "Success"}
+    assert eventually(lambda: wanted.items() <= states().items(), 60), states()
+    shown = boxes()
+    assert len(shown) >= 30
+    for box in shown.values():
+        if box["state"] != "Pending":
+            assert box["fill"] == COLORS[box["state"]]
+            assert box["shown"] == rgb(box["fill"])
+    for one, other in itertools.combinations(shown.values(), 2):
+        apart_x = one["right"] <= other["left"] or other["right"] <= one["left"]
+        assert apart_x or one["bottom"] <= other["top"] or other["bottom"] <= one["top"]
+    # The countdown counts, long after the cell has finished.
+    counts = set()
+    assert eventually(lambda: counts.update(due(browser)) or len(counts) > 3, 10), counts
+    assert "the next cell works" in browser.find_element(By.TAG_NAME, "body").text
+    assert "ValueError: no luck <b>today</b>" in shown["flaky"]["tip"]
+    (notebook / "go").touch()
+    assert eventually(lambda: states().get("after") == "TriggerFailed", 30), states()
+    told = browser.execute_script(OUTPUT)
+    assert "Failed after" in told
+    assert "ValueError: no luck <b>today</b>" in told
+    assert "not run: after" in told
+    assert "traceback" in told
+
+
+def due(browser):
+    return [text for text in browser.execute_script(TEXTS) if text.startswith("due in")]
