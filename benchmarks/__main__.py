@@ -1,4 +1,4 @@
-"""``python -m benchmarks overhead|memory|retry|imports|futures|map|large|soak``."""
+"""``python -m benchmarks overhead|memory|retry|imports|futures|map|large|soak|view``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import futures, imports, large, maps, memory, overhead, retry, soak
+from benchmarks import futures, imports, large, maps, memory, overhead, retry, soak, view
 from benchmarks.measuring import machine, print_table
 
 _json = click.option("--json", "path", type=click.Path(path_type=Path), help="Also write here.")
@@ -41,6 +41,14 @@ def overhead_command(rounds: int, path: Path | None, prefect: str | None) -> Non
 def memory_command(path: Path | None) -> None:
     """Memory on the scheduler and on the client, and a chain of large results."""
     _report("memory", memory.measure(), path)
+
+
+@main.command("view")
+@click.option("--rounds", default=20, show_default=True, help="Rounds of each, in turn.")
+@_json
+def view_command(rounds: int, path: Path | None) -> None:
+    """A fan-out of 1,000 with the live block of a notebook, and without."""
+    _report("view", view.measure(rounds), path)
 
 
 @main.command("futures")

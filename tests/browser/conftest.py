@@ -32,6 +32,7 @@ def _driver(tmp_path_factory):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, Service(driver))
+    driver.set_script_timeout(60)
     yield driver
     driver.quit()
 
@@ -59,7 +60,8 @@ def jupyter(tmp_path, unused_tcp_port):
     env |= {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)}
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-        f"--port={unused_tcp_port}", "--IdentityProvider.token=", f"--notebook-dir={tmp_path}",
+        f"--port={unused_tcp_port}", "--IdentityProvider.token=", "--expose-app-in-browser",
+        f"--notebook-dir={tmp_path}",
         "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
     address = f"http://localhost:{unused_tcp_port}"
