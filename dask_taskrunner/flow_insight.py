@@ -8,22 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask_taskrunner import exceptions
-from dask_taskrunner.drawing.picture import Picture
 from dask_taskrunner.exceptions import OptionError
 from dask_taskrunner.flow_record import FlowRecord
 from dask_taskrunner.group_run import GroupRun
-from dask_taskrunner.insight.durations import time_of
-from dask_taskrunner.insight.explanations import Explanation, Reason
-from dask_taskrunner.insight.paths import CriticalPath, critical_path
-from dask_taskrunner.insight.readings import NodeId, Reading, node_id, read
-from dask_taskrunner.insight.reasons import Moment, reasons_for
-from dask_taskrunner.insight.repeats import repeats_of
-from dask_taskrunner.insight.replays import Prediction, predict
-from dask_taskrunner.view.run_graph import RunGraph
-from dask_taskrunner.view.text import in_order
+
+if TYPE_CHECKING:
+    from dask_taskrunner.drawing.picture import Picture
+    from dask_taskrunner.insight.explanations import Explanation
+    from dask_taskrunner.insight.paths import CriticalPath
+    from dask_taskrunner.insight.readings import NodeId, Reading
+    from dask_taskrunner.insight.reasons import Moment
+    from dask_taskrunner.insight.replays import Prediction
+    from dask_taskrunner.view.run_graph import RunGraph
+
+# What answers is loaded when somebody asks: most runs are not asked, and importing us must stay
+# cheap.
 
 
 class FlowInsight(FlowRecord):
@@ -42,6 +44,9 @@ class FlowInsight(FlowRecord):
         Picture
             Its text is a drawing; a notebook shows it as a picture.
         """
+        from dask_taskrunner.drawing.picture import Picture
+        from dask_taskrunner.view.text import in_order
+
         graph = self.graph()
         graph.feed(self.history)
         picture = Picture(graph.drawing(self._driver.channel.clock.time()), in_order)
@@ -51,6 +56,8 @@ class FlowInsight(FlowRecord):
 
     def graph(self) -> RunGraph:
         """Return what draws the run from its history, of which it has seen nothing yet."""
+        from dask_taskrunner.view.run_graph import RunGraph
+
         pairs = [(e.upstream_task.slug, e.downstream_task.slug, e.key) for e in self.flow.edges]
         passing = {pair[:2] for pair in pairs if pair[2] is not None}
         ordering = {pair[:2] for pair in pairs} - passing
@@ -78,6 +85,12 @@ class FlowInsight(FlowRecord):
         UnknownTask
             There is no such task run.
         """
+        from dask_taskrunner.insight.durations import time_of
+        from dask_taskrunner.insight.explanations import Explanation
+        from dask_taskrunner.insight.readings import node_id, read
+        from dask_taskrunner.insight.reasons import reasons_for
+        from dask_taskrunner.insight.repeats import repeats_of
+
         meant = self[task]
         if isinstance(meant, GroupRun):
             return self._explain_group(meant)
@@ -95,6 +108,8 @@ class FlowInsight(FlowRecord):
 
     def _explain_group(self, group: GroupRun) -> Explanation:
         """Explain a flow that is used as a task by that part of it which tells most."""
+        from dask_taskrunner.insight.explanations import Explanation, Reason
+
         state, parts = group.state, group.children
         telling = [one for one in parts if one.state.is_failed() or one.state.is_cancelled()]
         telling += [one for one in parts if not one.state.is_finished()]
@@ -105,6 +120,8 @@ class FlowInsight(FlowRecord):
         return Explanation(group.slug, name, (*told, own), tuple(again))
 
     def _moment(self) -> Moment:
+        from dask_taskrunner.insight.reasons import Moment
+
         driver = self._driver
         notes = [note for note in self.notes if note.task_run is None]
         changed = self.history[-1].at if self.history else 0.0
@@ -130,6 +147,8 @@ class FlowInsight(FlowRecord):
         NotFinished
             The run goes on.
         """
+        from dask_taskrunner.insight.paths import critical_path
+
         return critical_path(self._reading("critical path"))
 
     def what_if(
@@ -169,6 +188,8 @@ class FlowInsight(FlowRecord):
         NotFinished
             The run goes on.
         """
+        from dask_taskrunner.insight.replays import predict
+
         for name, number in (("workers", workers), ("threads", threads)):
             if number is not None and (type(number) is not int or number < 1):
                 raise OptionError(f"what_if: {name} must be a whole number from 1, not {number!r}")
@@ -199,4 +220,6 @@ class FlowInsight(FlowRecord):
             raise exceptions.NotFinished(
                 f"the {what} of flow run {self.run_name!r} is known when it has ended: run.wait()"
             )
+        from dask_taskrunner.insight.readings import read
+
         return read(self._driver.machine.records, self.history)

@@ -15,8 +15,6 @@ from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.keeping import Holder
 from dask_taskrunner.machine.events import Approved, Rejected
-from dask_taskrunner.report.page import page
-from dask_taskrunner.reports import report_of
 from dask_taskrunner.shown import ShownLive
 from dask_taskrunner.states import Failed
 
@@ -149,6 +147,10 @@ class FlowRun(FlowInsight, ShownLive):
         Path
             The same.
         """
+        # Most runs have none, and importing us must stay cheap.
+        from dask_taskrunner.report.page import page
+        from dask_taskrunner.reports import report_of
+
         path = Path(filename)
         path.write_text(page(report_of(self, self.where)), encoding="utf-8")
         return path

@@ -9,7 +9,6 @@ from typing import Any
 
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
-from dask_taskrunner.graph.pictures import draw
 from dask_taskrunner.graph.tasks import Task
 from dask_taskrunner.input_lines import line_of
 from dask_taskrunner.machine.records import Attempt
@@ -31,7 +30,7 @@ html_of.register(FlowRun, flow_run_html)
 
 @html_of.register
 def _(flow: Flow) -> str:
-    return cards.flow_card(flow.name, draw(flow).svg)
+    return cards.flow_card(flow.name, flow.visualize().svg)
 
 
 @html_of.register

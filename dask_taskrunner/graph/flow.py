@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from dask_taskrunner import hooks
-from dask_taskrunner.drawing.picture import Picture
 from dask_taskrunner.exceptions import FlowError, ParameterError
 from dask_taskrunner.graph import arguments, building, signatures
 from dask_taskrunner.graph.binding import (
@@ -19,9 +18,11 @@ from dask_taskrunner.graph.binding import (
 from dask_taskrunner.graph.edges import Edge
 from dask_taskrunner.graph.flow_graph import FlowGraph
 from dask_taskrunner.graph.parameters import Parameter
-from dask_taskrunner.graph.pictures import draw
 from dask_taskrunner.graph.tasks import BoundTask, Node, Task, find_nodes
 from dask_taskrunner.shown import Shown
+
+if TYPE_CHECKING:
+    from dask_taskrunner.drawing.picture import Picture
 
 
 class Flow(FlowGraph, Shown):
@@ -29,8 +30,7 @@ class Flow(FlowGraph, Shown):
 
     Inside ``with Flow(...) as flow:`` calling a task adds it to the flow, and passing what the
     call returned to another call adds an edge. A block may be entered again later. The methods
-    below do the same without a block. Where they take a task, they take a bound task, its slug,
-    or the decorated task where the flow uses it once.
+    below do the same without one; they take a bound task, its slug, or a task that is used once.
 
     Parameters
     ----------
@@ -225,14 +225,15 @@ class Flow(FlowGraph, Shown):
         filename : str, optional
             Where to write the picture; its ending tells the format.
         format : str, optional
-            The format of the file, where its name does not tell: ``svg``, ``txt``, ``mmd`` (for
-            Mermaid), ``dot``, or one of Graphviz's (``png``, ``pdf``), where that is installed.
+            Where its name does not tell: ``svg txt mmd dot``, or with Graphviz ``png pdf ...``.
 
         Returns
         -------
         Picture
             Its text is a drawing; a notebook shows it as a picture.
         """
+        from dask_taskrunner.graph.pictures import draw  # not loaded where nothing is drawn
+
         picture = draw(self)
         if filename is not None:
             picture.save(filename, format)
