@@ -47,14 +47,14 @@ class FlowInsight(FlowRecord):
         from dask_taskrunner.drawing.picture import Picture
         from dask_taskrunner.view.text import in_order
 
-        graph = self.graph()
+        graph = self._graph()
         graph.feed(self.history)
         picture = Picture(graph.drawing(self._driver.channel.clock.time()), in_order)
         if filename is not None:
             picture.save(filename, format)
         return picture
 
-    def graph(self) -> RunGraph:
+    def _graph(self) -> RunGraph:
         """Return what draws the run from its history, of which it has seen nothing yet."""
         from dask_taskrunner.view.run_graph import RunGraph
 

@@ -32,7 +32,7 @@ def report_of(run: FlowInsight, where: str) -> Report:
     reading = read(dict(driver.machine.records), run.history)
     path = _path(run)
     now = driver.channel.clock.time()
-    graph = run.graph()
+    graph = run._graph()
     graph.feed(run.history)
     message, slack = state.message or "", {} if path is None else path.slack
     if not state.is_finished():

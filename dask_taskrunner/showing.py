@@ -185,7 +185,7 @@ class Picture:
     def __init__(self, run: FlowRun) -> None:
         self._run = run
         self._tally = Tally(run.names)
-        self._graph = run.graph()
+        self._graph = run._graph()
         self._fed = 0
 
     def __call__(self) -> Forms:

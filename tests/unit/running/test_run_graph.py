@@ -53,7 +53,7 @@ def boxes(svg):
 
 
 def svg_of(run):
-    graph = run.graph()
+    graph = run._graph()
     graph.feed(run.history)
     return graph.svg(time.time())
 
@@ -90,7 +90,7 @@ def test_a_retry_counts_down(start):
     with Flow("etl") as flow:
         fail()
     run = start(flow)
-    graph = run.graph()
+    graph = run._graph()
     assert eventually(lambda: run["fail"].state.is_retrying())
     graph.feed(run.history)
     now = time.time()
