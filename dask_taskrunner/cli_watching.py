@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import sleep
 from typing import Final
 
 import click
@@ -27,6 +27,8 @@ def keep_running(directory: Path, run: Callable[[], object]) -> None:
     run : callable
         Loads the flow and runs it. What it raises is shown: the next change may mend it.
     """
+    # Python takes a file for unchanged that is saved within the same second, as large as before.
+    sys.dont_write_bytecode = True
     while True:
         before = _stamps(directory)
         _forget_modules(directory)
@@ -39,7 +41,7 @@ def keep_running(directory: Path, run: Callable[[], object]) -> None:
             click.echo(traceback.format_exc(), err=True)
         click.echo(f"-- waits for a change in {directory} (Ctrl-C ends it)", err=True)
         while _stamps(directory) == before:
-            time.sleep(_EVERY)
+            sleep(_EVERY)
 
 
 def _stamps(directory: Path) -> Stamps:

@@ -49,6 +49,7 @@ def normal(text: str) -> list[str]:
     text = re.sub(r"tcp://[\d.]+:\d+", "tcp://HOST", text)
     text = re.sub(r"census-\w{8}", "census-ID", text)
     text = re.sub(r"\d+(\.\d+)? m?s\b", "TIME", text)
+    text = re.sub(r"^\d\d:\d\d:\d\d ", "CLOCK ", text, flags=re.MULTILINE)
     # Pythons differ in how many files their libraries have.
     text = re.sub(r"\b([\d,]{2,})/\1\b", "N/N", text)
     text = re.sub(r"of \d{3,} task runs", "of N task runs", text)

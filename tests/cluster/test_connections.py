@@ -27,6 +27,7 @@ from dask_taskrunner import (
     states,
     task,
 )
+from dask_taskrunner.dask_backend import backend
 
 pytestmark = pytest.mark.cluster
 
@@ -98,10 +99,8 @@ def test_a_client_stays_open(client, flow):
 
 def test_the_workers_of_a_client_are_asked_once_for_their_versions(cluster, flow, monkeypatch):
     asked = []
-    get_versions = Client.get_versions
-    monkeypatch.setattr(
-        Client, "get_versions", lambda *args: asked.append(1) or get_versions(*args)
-    )
+    look = backend.look
+    monkeypatch.setattr(backend, "look", lambda *args: asked.append(1) or look(*args))
     with Client(cluster, set_as_default=False) as client:
         for _ in range(3):
             with DaskTaskRunner(client=client) as runner:

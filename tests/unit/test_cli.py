@@ -449,7 +449,8 @@ class Saves:
 
 
 def watched(monkeypatch, *changes):
-    monkeypatch.setattr(cli_watching.time, "sleep", Saves(*changes))
+    monkeypatch.setattr(cli_watching, "sleep", Saves(*changes))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     return cli.main(["run", "etl.py:one", "--watch", "-p", "n=1"])
 
 
