@@ -60,13 +60,17 @@ def _stamps(directory: Path) -> Stamps:
 def _files(directory: Path) -> Iterator[Path]:
     for path in directory.rglob("*.py"):
         inside = path.relative_to(directory).parts[:-1]
-        if not any(part.startswith((".", "__")) for part in inside):
+        # An environment may lie there, too; what is installed in it is nobody's to watch.
+        if not any(part.startswith((".", "__")) or part == "site-packages" for part in inside):
             yield path
 
 
 def _forget_modules(directory: Path) -> None:
-    """Have what lies in the directory imported anew."""
+    """Have what lies in the directory imported anew, but for ourselves."""
+    own = {str(path.resolve()) for path in _files(directory)}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and name != "__main__" and Path(file).resolve().is_relative_to(directory):
+        if file is None or name == "__main__" or name.partition(".")[0] == "dask_taskrunner":
+            continue
+        if str(Path(file).resolve()) in own:
             del sys.modules[name]

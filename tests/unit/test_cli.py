@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import SimpleNamespace
 from typing import ClassVar
@@ -473,6 +474,22 @@ def test_a_module_beside_it_is_imported_anew(runners, etl, monkeypatch):
     )
     assert watched(monkeypatch, (beside, "NAME = 'second one'\n")) == cli.INTERRUPTED
     assert [name for name, *_ in runners.made[0].runs] == ["first", "second one"]
+
+
+def test_what_is_installed_in_an_environment_beside_the_flow_is_left_alone(
+    runners, etl, monkeypatch
+):
+    for place in (".venv/lib", "env/lib/site-packages"):
+        directory = etl.parent / place
+        directory.mkdir(parents=True)
+        name = f"installed_{len(place)}"
+        (directory / f"{name}.py").write_text("")
+        monkeypatch.syspath_prepend(directory)
+        monkeypatch.setitem(sys.modules, name, importlib.import_module(name))
+    before = {name: module for name, module in sys.modules.items() if "installed_" in name}
+    assert len(before) == 2
+    assert watched(monkeypatch) == cli.INTERRUPTED
+    assert before.items() <= sys.modules.items()
 
 
 def test_what_cannot_be_loaded_is_shown_and_the_next_change_waited_for(
