@@ -5,10 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 
-from dask_taskrunner.exceptions import NotFinished
 from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.input_lines import line_of
-from dask_taskrunner.insight.paths import CriticalPath
+from dask_taskrunner.insight.paths import critical_path
 from dask_taskrunner.insight.readings import read
 from dask_taskrunner.report.contents import contents
 from dask_taskrunner.report.page import Report
@@ -30,7 +29,7 @@ def report_of(run: FlowInsight, where: str) -> Report:
     # In the order in which a user knows them, and as they are at one moment.
     records = {one.record.id: one.record for one in run.task_runs}
     reading = read(dict(driver.machine.records), run.history)
-    path = _path(run)
+    path = None if driver.final is None else critical_path(reading)
     now = driver.channel.clock.time()
     graph = run._graph()
     graph.feed(run.history)
@@ -49,13 +48,6 @@ def report_of(run: FlowInsight, where: str) -> Report:
         notes=[f"{note.time:%H:%M:%S} {note.task_run or '-'} {note.text}" for note in run.notes],
         contents=contents(records, reading, slack, driver.channel.logs),
     )
-
-
-def _path(run: FlowInsight) -> CriticalPath | None:
-    try:
-        return run.critical_path()
-    except NotFinished:
-        return None
 
 
 def _facts(run: FlowInsight, where: str, now: float) -> list[tuple[str, str]]:

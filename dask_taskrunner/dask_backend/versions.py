@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, NamedTuple, cast
 
@@ -78,33 +79,27 @@ async def _look(client: Client, look_there: Callable[[], str | None]) -> Found:
         )
         return said
 
-    async def protocols(some: list[str]) -> dict[str, Any]:
-        said: dict[str, Any] = await _run(client, look_there, some)
-        return said
-
     pythons = {worker: _python(said) for worker, said in (await _ask(versions, workers)).items()}
     # No function can be sent to another Python: its bytecode is another.
     same = [worker for worker, python in pythons.items() if python == _HERE]
-    return Found(pythons, await _ask(protocols, same), _python(there))
+    return Found(pythons, await _ask(partial(_run, client, look_there), same), _python(there))
 
 
 def run_within(seconds: float, client: Client, function: Callable[..., Any], *args: Any) -> None:
     """Run a function on all workers, and wait a while for those who do not answer."""
 
-    async def run(some: list[str]) -> dict[str, Any]:
-        said: dict[str, Any] = await _run(client, function, some, *args)
-        return said
-
     async def run_all() -> None:
         scheduler: Any = client.scheduler
-        await _ask(run, list((await scheduler.identity())["workers"]), seconds)
+        workers = list((await scheduler.identity())["workers"])
+        await _ask(partial(_run, client, partial(function, *args)), workers, seconds)
 
     client.sync(run_all)
 
 
-async def _run(client: Client, function: Callable[..., Any], some: list[str], *args: Any) -> Any:
-    said: Any = client.run(function, *args, workers=some, on_error="ignore", asynchronous=True)
-    return await said
+async def _run(client: Client, function: Callable[[], Any], workers: list[str]) -> dict[str, Any]:
+    asked: Any = client.run(function, workers=workers, on_error="ignore", asynchronous=True)
+    said: dict[str, Any] = await asked
+    return said
 
 
 async def _ask(
