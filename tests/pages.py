@@ -1,10 +1,11 @@
-"""Runs the code that stands on a page, as a notebook runs a cell; it knows nothing of pages."""
+"""Runs the code that stands on a page, cell by cell as a notebook does, and block by block."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,3 +50,9 @@ def check_cells(block: str, namespace: dict[str, Any]) -> None:
         value = run_cell(code, namespace)
         if shown:
             assert repr(value) == shown, code
+
+
+def check_page(page: str, namespace: dict[str, Any]) -> None:
+    """Run a page's blocks of Python, from the first to the last."""
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S):
+        check_cells(block, namespace)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from pages import check_cells
+from pages import check_page
 
 PAGE = (Path(__file__).parents[1] / "docs" / "growing-flows.md").read_text(encoding="utf-8")
 
@@ -15,6 +14,5 @@ PAGE = (Path(__file__).parents[1] / "docs" / "growing-flows.md").read_text(encod
 def test_the_cells_show_what_the_page_shows(client):
     namespace = {"__name__": "__main__"}
     with client.as_current():
-        for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S):
-            check_cells(block, namespace)
+        check_page(PAGE, namespace)
         assert namespace["runner"].closed

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from pages import check_cells
+from pages import check_page
 
 from dask_taskrunner.time_limits import is_traced
 
@@ -18,6 +17,5 @@ PAGE = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="ut
 def test_the_cells_show_what_the_page_shows(client):
     namespace = {"__name__": "__main__"}
     with client.as_current():
-        for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S):
-            check_cells(block, namespace)
+        check_page(PAGE, namespace)
         namespace["runner"].close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from pages import check_cells
+from pages import check_page
 
 from dask_taskrunner.insight.explanations import Kind
 from dask_taskrunner.view.progress import STYLES
@@ -20,8 +20,7 @@ def test_the_cells_show_what_the_page_shows(client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
     with client.as_current():
-        for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S):
-            check_cells(block, namespace)
+        check_page(PAGE, namespace)
         namespace["runner"].close()
 
 
