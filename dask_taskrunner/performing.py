@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from dask_taskrunner.backend import Channel
 from dask_taskrunner.headers import Header, TaskRunId
@@ -29,11 +29,9 @@ from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.plans import PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.observing import Observers
+from dask_taskrunner.states import OWN_FAILURES
 
 logger = logging.getLogger("dask_taskrunner")
-
-#: The states of task runs that failed by themselves.
-_OWN_FAILURES: Final = frozenset({"Failed", "TimedOut", "Crashed"})
 
 
 class Listener(Protocol):
@@ -151,7 +149,7 @@ class Performer:
         for entry in news:
             if entry.header is None or entry.task_run is None:
                 continue
-            if entry.new in _OWN_FAILURES and _is_own(entry, records):
+            if entry.new in OWN_FAILURES and _is_own(entry, records):
                 self.hooks.call(self.listener.task_run_failed, entry.slug, entry.header)
 
 

@@ -367,5 +367,12 @@ class Cancelled(Finished):
 #: Every class of state by its name, parents first.
 STATE_CLASSES: dict[str, type[State]] = {name: globals()[name] for name in COLORS}
 
+#: The names of the states of what failed by itself, and not because its trigger said no.
+OWN_FAILURES = frozenset(
+    name
+    for name, cls in STATE_CLASSES.items()
+    if issubclass(cls, Failed) and cls is not TriggerFailed
+)
+
 for _name, _class in STATE_CLASSES.items():
     _class.color = COLORS[_name]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from dask_taskrunner.drawing.model import Drawing, DrawnEdge, DrawnNode
+from dask_taskrunner.states import OWN_FAILURES
 
 #: More than so many that look alike are one.
 ALIKE: Final = 12
@@ -90,7 +91,7 @@ def _as_one(nodes: Sequence[DrawnNode], order: Order) -> DrawnNode:
     first = nodes[0]
     states = Counter(node.state for node in nodes if node.state is not None)
     counts = dict(order(states))
-    named = [node.slug for node in nodes if node.state in ("Failed", "TimedOut", "Crashed")]
+    named = [node.slug for node in nodes if node.state in OWN_FAILURES]
     more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     told = f"\nfailed: {', '.join(named[:_NAMED])}{more}" if named else ""
     counted = ", ".join(f"{count} {state}" for state, count in counts.items())

@@ -14,7 +14,7 @@ from dask_taskrunner.insight.readings import Execution, Reading
 from dask_taskrunner.insight.waits import places_of, spent
 from dask_taskrunner.logs import LogStore, clock, level_name
 from dask_taskrunner.machine.records import TaskRunRecord
-from dask_taskrunner.states import STATE_CLASSES, Failed, TriggerFailed
+from dask_taskrunner.states import OWN_FAILURES
 
 #: Of so many failures there are tracebacks; more than so many characters of one are cut.
 _TRACEBACKS: Final = 200
@@ -125,9 +125,7 @@ def _details(
     told, room = 0, _LOGS
     for number, record in enumerate(records.values()):
         header, own = record.header, {}
-        kind = None if header is None else STATE_CLASSES[header.state]
-        is_failure = kind is not None and issubclass(kind, Failed) and kind is not TriggerFailed
-        if header is not None and is_failure and told < _TRACEBACKS:
+        if header is not None and header.state in OWN_FAILURES and told < _TRACEBACKS:
             told += 1
             own["traceback"] = header.more.get("traceback", "")[-_TRACEBACK:]
             own["inputs"] = dict(header.more.get("inputs", {}))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dask_taskrunner.logs import clock, level_name
 from dask_taskrunner.machine.history import HistoryEntry
-from dask_taskrunner.states import COLORS
+from dask_taskrunner.states import COLORS, OWN_FAILURES
 from dask_taskrunner.view.block import Title, how_far
 from dask_taskrunner.view.failure_text import first_line
 from dask_taskrunner.view.log_lines import NewLines, ShownLine
@@ -28,7 +28,6 @@ _FEW: Final = 20
 #: Seconds between two lines that say how far a run is.
 _COUNTED_EVERY: Final = 5.0
 #: States that say no more than that something goes on.
-_FAILED: Final = frozenset({"Failed", "TimedOut", "Crashed"})
 _UNTOLD: Final = frozenset({"Pending", "Running", "Scheduled", "Submitted"})
 
 
@@ -98,7 +97,7 @@ def print_failures(console: Console, news: Sequence[HistoryEntry]) -> None:
     """Print in a terminal what has failed by itself."""
     from rich.text import Text
 
-    failed = [entry for entry in news if entry.task_run is not None and entry.new in _FAILED]
+    failed = [entry for entry in news if entry.task_run is not None and entry.new in OWN_FAILURES]
     for entry in failed[:_FEW]:
         header = entry.header
         message = first_line(header.message) if header is not None and header.message else ""
