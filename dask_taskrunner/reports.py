@@ -9,9 +9,11 @@ from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.input_lines import line_of
 from dask_taskrunner.insight.paths import critical_path
 from dask_taskrunner.insight.readings import read
+from dask_taskrunner.insight.snapshots import Snapshot
 from dask_taskrunner.report.contents import contents
 from dask_taskrunner.report.page import Report
-from dask_taskrunner.states import Failed, utc
+from dask_taskrunner.reporting import describe_failures
+from dask_taskrunner.states import STATE_CLASSES, Failed, utc
 from dask_taskrunner.view.text import format_duration, in_order
 
 
@@ -25,36 +27,39 @@ def report_of(run: FlowInsight, where: str) -> Report:
     where : str
         The cluster, in words.
     """
-    driver, state = run._driver, run.state
-    # In the order in which a user knows them, and as they are at one moment.
-    records = {one.record.id: one.record for one in run.task_runs}
-    reading = read(dict(driver.machine.records), run.history)
-    path = None if driver.final is None else critical_path(reading)
+    # All that is told is of one moment, also where the run goes on meanwhile.
+    driver, snapshot = run._driver, run._snapshot()
+    reading, final = read(snapshot.records, snapshot.history), snapshot.final
+    path = None if final is None else critical_path(reading)
     now = driver.channel.clock.time()
-    graph = run._graph()
-    graph.feed(run.history)
-    message, slack = state.message or "", {} if path is None else path.slack
-    if not state.is_finished():
+    graph = run._graph(snapshot.records)
+    graph.feed(snapshot.history)
+    state = ("Running" if snapshot.history else "Pending") if final is None else final.state
+    message, slack = (final.message or "") if final else "", {} if path is None else path.slack
+    if final is None or not final.is_finished:
         message = f"{message} (the run went on when this was written)".strip()
+    failures = ""
+    if issubclass(STATE_CLASSES[state], Failed):
+        failures = describe_failures(run.flow.name, run.run_name, run._plan, snapshot.records)
     return Report(
         title=f"{run.flow.name} {run.run_name!r}",
-        state=type(state).__name__,
+        state=state,
         message=message,
-        facts=_facts(run, where, now),
-        counts=dict(in_order(run.counts)),
+        facts=_facts(run, where, snapshot, now),
+        counts=dict(in_order(snapshot.counts)),
         graph=graph.svg(now),
         path=path,
-        failures=run.failure_text() if isinstance(state, Failed) else "",
+        failures=failures,
         notes=[f"{note.time:%H:%M:%S} {note.task_run or '-'} {note.text}" for note in run.notes],
-        contents=contents(records, reading, slack, driver.channel.logs),
+        contents=contents(snapshot.in_order(run._known()), reading, slack, driver.channel.logs),
     )
 
 
-def _facts(run: FlowInsight, where: str, now: float) -> list[tuple[str, str]]:
+def _facts(run: FlowInsight, where: str, snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
     facts = []
-    if run.history:
-        began, ended = run.history[0].at, run.history[-1].at
-        until = ended if run._driver.final is not None else now
+    if snapshot.history:
+        began, ended = snapshot.history[0].at, snapshot.history[-1].at
+        until = ended if snapshot.final is not None else now
         facts += [
             ("began", f"{utc(began):%Y-%m-%d %H:%M:%S} UTC"),
             ("took", format_duration(until - began)),
