@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.input_lines import line_of
 from dask_taskrunner.insight.paths import critical_path
-from dask_taskrunner.insight.readings import read
+from dask_taskrunner.insight.readings import Reading, read
 from dask_taskrunner.insight.snapshots import Snapshot
+from dask_taskrunner.insight.waits import places_of
+from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.report.contents import contents
 from dask_taskrunner.report.page import Report
-from dask_taskrunner.reporting import describe_failures
-from dask_taskrunner.states import STATE_CLASSES, Failed, utc
+from dask_taskrunner.report.sections import Tile
+from dask_taskrunner.reporting import failure_report
+from dask_taskrunner.states import utc
 from dask_taskrunner.view.text import format_duration, in_order
 
 
@@ -31,28 +35,75 @@ def report_of(run: FlowInsight, where: str) -> Report:
     driver, snapshot = run._driver, run._snapshot()
     reading, final = read(snapshot.records, snapshot.history), snapshot.final
     path = None if final is None else critical_path(reading)
-    now = driver.channel.clock.time()
+    now, logs = driver.channel.clock.time(), driver.channel.logs
     graph = run._graph(snapshot.records)
     graph.feed(snapshot.history)
-    state = ("Running" if snapshot.history else "Pending") if final is None else final.state
-    message, slack = (final.message or "") if final else "", {} if path is None else path.slack
-    if final is None or not final.is_finished:
-        message = f"{message} (the run went on when this was written)".strip()
-    failures = ""
-    if issubclass(STATE_CLASSES[state], Failed):
-        failures = describe_failures(run.flow.name, run.run_name, run._plan, snapshot.records)
+    records = snapshot.in_order(run._known())
+    goes_on = final is None or not final.is_finished
     return Report(
         title=f"{run.flow.name} {run.run_name!r}",
-        state=state,
-        message=message,
+        state=final.state if final is not None else "Running" if snapshot.history else "Pending",
+        message=_message(snapshot, now, goes_on=goes_on),
         facts=_facts(run, where, snapshot, now),
+        tiles=_tiles(snapshot, reading, now),
         counts=dict(in_order(snapshot.counts)),
         graph=graph.svg(now),
         path=path,
-        failures=failures,
+        failures=failure_report(run.flow.name, run.run_name, run._plan, snapshot.records, logs),
+        held_back=_held_back(records.values()),
         notes=[f"{note.time:%H:%M:%S} {note.task_run or '-'} {note.text}" for note in run.notes],
-        contents=contents(snapshot.in_order(run._known()), reading, slack, driver.channel.logs),
-    )
+        contents=contents(
+            records, reading, {} if path is None else path.slack, logs,
+            path={step.slug for step in path or ()}, until=now if goes_on else None,
+        ),
+    )  # fmt: skip
+
+
+def _message(snapshot: Snapshot, now: float, *, goes_on: bool) -> str:
+    said = (snapshot.final.message or "") if snapshot.final is not None else ""
+    if not goes_on:
+        return said
+    does = "went on" if snapshot.final is None else "had paused"
+    when = f"{utc(now):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{said} (the run {does} when this was written, {when})".strip()
+
+
+def _held_back(records: Iterable[TaskRunRecord]) -> dict[str, list[str]]:
+    """Return what did not run, by the task run that is its root cause."""
+    held_back: dict[str, list[str]] = {}
+    for record in records:
+        header = record.header
+        if header is not None and header.state == "TriggerFailed":
+            cause = header.more.get("root_cause")
+            if cause:
+                held_back.setdefault(cause[0], []).append(record.plan.slug)
+    return held_back
+
+
+def _tiles(snapshot: Snapshot, reading: Reading, now: float) -> list[Tile]:
+    """Return the figures that somebody looks for first."""
+    counted = [one for one in snapshot.records.values() if one.is_counted]
+    attempts = [one.attempts() for one in snapshot.records.values()]
+    again, total = sum(max(len(one) - 1, 0) for one in attempts), sum(map(len, attempts))
+    more = f"{again:,} of them not the first of a task run" if again else ""
+    tiles = [
+        Tile(f"{len(counted):,}", "task run" if len(counted) == 1 else "task runs", ""),
+        Tile(f"{total:,}", "attempt" if total == 1 else "attempts", more),
+    ]
+    if snapshot.history:
+        until = now if snapshot.final is None else snapshot.history[-1].at
+        tiles.insert(0, Tile(format_duration(until - reading.start), "from start to end", ""))
+        if snapshot.final is None:
+            tiles[0] = tiles[0]._replace(name="so far")
+    threads = places_of(reading).threads
+    if threads and reading.seconds > 0:
+        places, workers = sum(threads.values()), len(threads)
+        took = sum(body.ended - body.started for body in reading.bodies)
+        busy = min(took / (places * reading.seconds), 1.0)
+        on = "1 worker" if workers == 1 else f"{workers} workers"
+        seen = "1 thread" if places == 1 else f"{places} threads"
+        tiles.append(Tile(f"{busy:.0%}", "in bodies", f"of the time of {seen} seen on {on}"))
+    return tiles
 
 
 def _facts(run: FlowInsight, where: str, snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
