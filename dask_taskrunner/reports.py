@@ -83,8 +83,11 @@ def _held_back(records: Iterable[TaskRunRecord]) -> dict[str, list[str]]:
 def _tiles(snapshot: Snapshot, reading: Reading, now: float) -> list[Tile]:
     """Return the figures that somebody looks for first."""
     counted = [one for one in snapshot.records.values() if one.is_counted]
-    attempts = [one.attempts() for one in snapshot.records.values()]
-    again, total = sum(max(len(one) - 1, 0) for one in attempts), sum(map(len, attempts))
+    attempts = [
+        len(one.values) + sum(body is not None for body in (one.running, one.left_running))
+        for one in snapshot.records.values()
+    ]
+    again, total = sum(max(count - 1, 0) for count in attempts), sum(attempts)
     more = f"{again:,} of them not the first of a task run" if again else ""
     tiles = [
         Tile(f"{len(counted):,}", "task run" if len(counted) == 1 else "task runs", ""),

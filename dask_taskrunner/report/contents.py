@@ -48,6 +48,15 @@ class _Words:
         #: What was said of a message: the same again takes no more room.
         self._said: dict[str, int] = {}
 
+    def lists(self) -> dict[str, list[str]]:
+        """Return them by name."""
+        return {
+            "names": list(self.names),
+            "states": list(self.states),
+            "texts": list(self.texts),
+            "outcomes": list(self.outcomes),
+        }
+
     def of_message(self, text: str | None) -> int:
         """Return where a message stands among the texts."""
         text = (text or "")[:_MESSAGE]
@@ -112,66 +121,70 @@ def contents(
         Where the run goes on: in epoch seconds, what runs has run until then.
     """
     words, places = _Words(), places_of(reading)
+    details = _Details(logs, words)
     rows, bars = [], list[Bar]()
     for number, record in enumerate(records.values()):
-        node = reading.nodes.get((record.id, False))
-        rows.append(_row(record, node, words, places, slack))
-        bars += _bars(number, record, node, reading, places, until)
-    placed, lanes = in_lanes([Span(bar.worker, bar.started, bar.ended) for bar in bars])
+        node, attempts = reading.nodes.get((record.id, False)), record.attempts()
+        ready = None if node is None else _ready(node, reading)
+        took = spent(node, places) if node is not None and node.ended is not None else None
+        rows.append([
+            *_row(record, attempts, words),
+            _short(ready), _short(None if node is None else node.ended),
+            words.texts[attempts[-1].worker if attempts else ""],
+            None if took is None else [_short(part) for part in took],
+            0 if record.header is None else record.header.nbytes,
+            _short(slack.get(record.plan.slug)),
+        ])  # fmt: skip
+        bars += _bars(number, node, reading.again.get(record.id, ()), places)
+        bars += _going_on(number, attempts, reading.start, until)
+        details.add(number, record, attempts)
     return {
         "rows": rows,
+        **_in_lanes(bars, words),
+        "path": [n for n, one in enumerate(records.values()) if one.plan.slug in path],
+        "details": details.found,
+        "seconds": _short(reading.seconds),
+        **words.lists(),
+    }
+
+
+def _in_lanes(bars: Sequence[Bar], words: _Words) -> dict[str, list[Any]]:
+    placed, lanes = in_lanes([Span(bar.worker, bar.started, bar.ended) for bar in bars])
+    pairs = list(zip(bars, placed, strict=True))
+    times = [(min(bar.available, at.started), at.started, at.ended) for bar, at in pairs]
+    return {
         "lanes": [f"{lane.worker} #{lane.place + 1}" for lane in lanes],
         "bars": [
-            [bar.row, at.lane, *map(_short, (min(bar.available, at.started), at.started, at.ended)),
-             words.outcomes[bar.outcome]]
-            for bar, at in zip(bars, placed, strict=True)
+            [bar.row, at.lane, *map(_short, time), words.outcomes[bar.outcome]]
+            for (bar, at), time in zip(pairs, times, strict=True)
         ],
         "waits": [[_short(bar.since), _short(bar.placed)] for bar in bars],
-        "path": [n for n, one in enumerate(records.values()) if one.plan.slug in path],
-        "details": _details(records, logs, words), "seconds": _short(reading.seconds),
-        "names": list(words.names), "states": list(words.states), "texts": list(words.texts),
-        "outcomes": list(words.outcomes),
-    }  # fmt: skip
+    }
 
 
-def _row(
-    record: TaskRunRecord,
-    node: Node | None,
-    words: _Words,
-    places: Places,
-    slack: Mapping[str, float],
-) -> list[Any]:
-    took = spent(node, places) if node is not None and node.ended is not None else None
+def _row(record: TaskRunRecord, attempts: Sequence[Attempt], words: _Words) -> list[Any]:
     header = record.header or record.retry_header
-    attempts = record.attempts()
     return [
         printable(record.plan.slug),
         words.names[printable(record.plan.name)],
         words.states[record.shown],
         words.of_message(None if header is None else header.message),
         len(attempts),
-        _short(None if node is None else node.ready),
-        _short(None if node is None else node.ended),
-        words.texts[attempts[-1].worker if attempts else ""],
-        [_short(part) for part in took] if took is not None else None,
-        header.nbytes if header is not None else 0,
-        _short(slack.get(record.plan.slug)),
     ]
+
+
+def _ready(node: Node, reading: Reading) -> float | None:
+    """Return when all had ended that something waits for, where it has."""
+    is_known = all(reading.nodes[source].ended is not None for source in node.waits_for)
+    return node.ready if is_known else None
 
 
 def _short(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
 
 
-def _bars(
-    row: int,
-    record: TaskRunRecord,
-    node: Node | None,
-    reading: Reading,
-    places: Places,
-    until: float | None,
-) -> Iterator[Bar]:
-    """Yield what was executed of a task run, and what is being executed."""
+def _bars(row: int, node: Node | None, again: Iterable[Execution], places: Places) -> Iterator[Bar]:
+    """Yield what was executed of a task run, also after its end."""
     since = 0.0 if node is None else node.ready
     for body in () if node is None else node.executions:
         available = max(body.available, min(since, body.started))
@@ -179,14 +192,22 @@ def _bars(
         waited = min(since, available), available, placed
         yield Bar(row, *waited, body.started, body.ended, body.worker, body.outcome)
         since = max(since, body.ended)
-    for body in reading.again.get(record.id, ()):
+    for body in again:
         yield _without_wait(row, body)
-    for attempt in record.attempts():
+
+
+def _going_on(
+    row: int, attempts: Iterable[Attempt], start: float, until: float | None
+) -> Iterator[Bar]:
+    """Yield what is being executed of a task run."""
+    for attempt in attempts:
         if attempt.outcome == "running" and attempt.started is not None and until is not None:
-            started, ended = attempt.started - reading.start, until - reading.start
+            ended = until - start
             # The worker's clock may be ahead of ours.
-            body = Execution(0.0, min(started, ended), ended, attempt.worker, attempt.outcome)
-            yield _without_wait(row, body)
+            started = min(attempt.started - start, ended)
+            yield _without_wait(
+                row, Execution(started, started, ended, attempt.worker, attempt.outcome)
+            )
 
 
 def _without_wait(row: int, body: Execution) -> Bar:
@@ -195,28 +216,34 @@ def _without_wait(row: int, body: Execution) -> Bar:
     return Bar(row, at, at, at, at, body.ended, body.worker, body.outcome)
 
 
-def _details(
-    records: Mapping[TaskRunId, TaskRunRecord], logs: LogStore, words: _Words
-) -> dict[int, dict[str, Any]]:
-    """Return what is told of a row that somebody opens, where there is anything."""
-    found: dict[int, dict[str, Any]] = {}
-    told, failures, lines = 0, Room(_FAILURES), Room(_LOGS)
-    for number, record in enumerate(records.values()):
+class _Details:
+    """What is told of a row that somebody opens, where there is anything."""
+
+    def __init__(self, logs: LogStore, words: _Words) -> None:
+        self._logs = logs
+        self._words = words
+        self._tracebacks = _TRACEBACKS
+        self._failures, self._lines = Room(_FAILURES), Room(_LOGS)
+        #: By row.
+        self.found: dict[int, dict[str, Any]] = {}
+
+    def add(self, row: int, record: TaskRunRecord, attempts: Sequence[Attempt]) -> None:
+        """Take in what there is to tell of a task run."""
         header, own = record.header, dict[str, Any]()
-        if header is not None and header.state in OWN_FAILURES and told < _TRACEBACKS:
-            told += 1
-            own["traceback"] = failures.take_end(header.more.get("traceback", "")[-_TRACEBACK:])
+        if header is not None and header.state in OWN_FAILURES and self._tracebacks:
+            self._tracebacks -= 1
+            traceback = header.more.get("traceback", "")[-_TRACEBACK:]
+            own["traceback"] = self._failures.take_end(traceback)
             inputs = header.more.get("inputs", {}).items()
-            own["inputs"] = {printable(name): failures.take(line) for name, line in inputs}
-        attempts = record.attempts()
+            own["inputs"] = {printable(name): self._failures.take(line) for name, line in inputs}
         if len(attempts) > 1 or any(one.outcome == "running" for one in attempts):
-            own["attempts"] = [_attempt(one, words) for one in attempts]
-        kept = logs.get(record.id)
-        if kept is not None and lines.is_left:
-            own["logs"] = lines.take_end("\n".join(_lines(logs.read(kept)[0]))).split("\n")
+            own["attempts"] = [_attempt(one, self._words) for one in attempts]
+        kept = self._logs.get(record.id)
+        if kept is not None and self._lines.is_left:
+            lines = "\n".join(_lines(self._logs.read(kept)[0]))
+            own["logs"] = self._lines.take_end(lines).split("\n")
         if own := {key: value for key, value in own.items() if value}:
-            found[number] = own
-    return found
+            self.found[row] = own
 
 
 def _attempt(attempt: Attempt, words: _Words) -> list[Any]:

@@ -64,3 +64,12 @@ const densityOf = (bars, span, parts) => {
   }
   return { all, bad };
 };
+
+// How many bodies have run at a time, at most.
+const mostAtATime = (bars) => {
+  // What ends when another begins has made room for it.
+  const moves = bars.flatMap((bar) => [[bar.started, 1], [bar.ended, -1]]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  let now = 0, most = 0;
+  for (const [, by] of moves) { now += by; most = Math.max(most, now); }
+  return Math.max(most, Math.min(bars.length, 1));
+};

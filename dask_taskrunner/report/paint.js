@@ -76,18 +76,37 @@ const outlined = (paint, view, y, bar, style, width) => {
   paint.strokeRect(x - 0.5, y + 1.5, Math.max(end - x, 2) + 1, LANE - 3);
 };
 
+// Bars thinner than a point share one: it is as strong as the part of it in which something ran.
+const thinBars = (paint, view, colors, y) => {
+  let at = -1, part = 0, widest = null, most = -1, bad = false;
+  const done = () => {
+    if (!widest) return;
+    paint.globalAlpha = view.isQuiet(widest) ? 0.12 : 0.3 + 0.7 * Math.min(part, 1);
+    paint.fillStyle = hue(widest.task); paint.fillRect(at, y + 2, 1, LANE - 4);
+    paint.globalAlpha = 1;
+    if (bad) { paint.fillStyle = colors.bad; paint.fillRect(at, y + LANE - 7, 2, 5); }
+    widest = null; part = 0; most = -1; bad = false;
+  };
+  const add = (bar, x, wide) => {
+    if (Math.floor(x) !== at) { done(); at = Math.floor(x); }
+    part += wide; bad = bad || BAD.has(bar.outcome);
+    if (wide > most) { most = wide; widest = bar; }
+  };
+  return { add, done };
+};
+
 const paintLane = (paint, view, colors, lane, y) => {
-  // Thousands of bars that are thinner than a point are one line, in which what did not go well is seen.
-  let taken = -1;
+  const thin = thinBars(paint, view, colors, y);
   for (let n = firstAfter(lane.marks, view.from); n < lane.marks.length && lane.marks[n].from <= view.to; n++) {
     const mark = lane.marks[n], { bar } = mark;
     const x = Math.max(view.x(bar.started), view.left - 2), end = Math.min(view.x(bar.ended), view.right + 2);
-    if (bar.started > mark.from && (bar.started - mark.from) * view.scale >= 0.7) paintWait(paint, view, colors, mark, y);
-    if (bar.started > view.to || (end <= taken && !BAD.has(bar.outcome))) continue;
-    paintBar(paint, view, colors, bar, y, x, end);
-    taken = Math.max(taken, Math.floor(Math.max(end, x + 1)));
+    if ((bar.started - mark.from) * view.scale >= 0.7) paintWait(paint, view, colors, mark, y);
+    if (bar.started > view.to) continue;
+    if (end - x < 1) thin.add(bar, x, end - x);
+    else { thin.done(); paintBar(paint, view, colors, bar, y, x, end); }
     if (view.isMarked(bar)) outlined(paint, view, y, bar, colors.text, 2);
   }
+  thin.done();
 };
 
 const paintLanes = (canvas, view, colors) => {
@@ -114,7 +133,7 @@ const paintStrip = (canvas, view, colors, bars) => {
   const paint = prepared(canvas, view.width, STRIP), wide = view.right - view.left, parts = Math.max(1, Math.floor(wide / 2));
   const { all, bad } = densityOf(bars, view.span, parts), most = Math.max(1, all.reduce((one, other) => Math.max(one, other), 0));
   paint.fillStyle = colors.soft; paint.fillRect(0, 0, view.width, STRIP);
-  paint.fillStyle = colors.quiet; paint.fillText("bodies at a time", 4, 15, view.left - 8); paint.fillText(`at most ${Math.round(most)}`, 4, 30, view.left - 8);
+  paint.fillStyle = colors.quiet; paint.fillText("bodies at a time", 4, 15, view.left - 8); paint.fillText(`at most ${view.most}`, 4, 30, view.left - 8);
   for (let n = 0; n < parts; n++) {
     const high = all[n] / most * (STRIP - 10), x = view.left + n / parts * wide;
     paint.fillStyle = colors.overhead; paint.fillRect(x, STRIP - high, wide / parts + 0.3, high);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -20,6 +21,9 @@ from dask_taskrunner.view.text import format_duration
 
 #: So many names of task runs stand in a line.
 _NAMED: Final = 8
+#: Of so many failures the traceback is seen at once.
+_OPEN: Final = 3
+_NUMBER: Final = re.compile(r"\d+")
 #: So many steps of a path are told; the longest of them, where there are more.
 _STEPS: Final = 500
 
@@ -63,10 +67,14 @@ def failures(report: FailureReport, held_back: Mapping[str, Sequence[str]]) -> s
     """
     alike: dict[tuple[str, str], list[Failure]] = {}
     for failure in report.failed:
-        task = failure.slug.partition("[")[0]
-        alike.setdefault((task, first_line(failure.message)), []).append(failure)
+        # What they say may name a line, a file, a price: in all but its numbers it is the same.
+        task, said = failure.slug.partition("[")[0], _NUMBER.sub("0", first_line(failure.message))
+        alike.setdefault((task, said), []).append(failure)
     groups = [*alike.values()]
-    told = "".join(_failure(group, held_back) for group in groups[:TOLD])
+    told = "".join(
+        _failure(group, held_back, is_open=place < _OPEN)
+        for place, group in enumerate(groups[:TOLD])
+    )
     if more := [one for group in groups[TOLD:] for one in group]:
         told += f"<p>Failed as well: {_slugs([one.slug for one in more])}.</p>"
     known = {slug for slugs in held_back.values() for slug in slugs}
@@ -82,7 +90,9 @@ def _headline(report: FailureReport) -> str:
     return f"<p>{line}{f', and {kept:,} did not run because of {because}' if kept else ''}.</p>"
 
 
-def _failure(group: Sequence[Failure], held_back: Mapping[str, Sequence[str]]) -> str:
+def _failure(
+    group: Sequence[Failure], held_back: Mapping[str, Sequence[str]], *, is_open: bool
+) -> str:
     first, others = group[0], [one.slug for one in group[1:]]
     said = with_inputs(first)
     stopped = list(dict.fromkeys(slug for one in group for slug in held_back.get(one.slug, ())))
@@ -90,7 +100,7 @@ def _failure(group: Sequence[Failure], held_back: Mapping[str, Sequence[str]]) -
         f"<h3>{dot('Failed')} {slug(first.slug)} {escaped(first_line(first.message))}</h3>",
         f'<p class="quiet">{escaped(whereabouts(first))}</p>',
         f"<p>{mono(said)}</p>" if said else "",
-        _fold("traceback", first.traceback, is_open=True),
+        _fold("traceback", first.traceback, is_open=is_open),
         _fold("last lines of its log", "\n".join(first.logged)),
         f"<p>{len(others):,} more failed alike: {_slugs(others)}.</p>" if others else "",
         f"<p>Not run because of that: {_slugs(stopped)}.</p>" if stopped else "",

@@ -6,7 +6,7 @@ const timeline = (data, find) => {
   const least = Math.max(span / 1e6, 1e-4);
   const kinds = { thread: lanesByThread(data, bars), run: null };
   let lanes = kinds.thread, from = 0, to = span, picked = null, onPath = false, choosing = null, colors = theme(), waiting = false;
-  const only = new Set();
+  const only = new Set(), most = mostAtATime(bars);
 
   const describe = (bar) => {
     const row = data.rows[bar.row], part = (from, to, words) => to - from >= 0.00005 ? `\n${time(to - from)} ${words}` : "";
@@ -18,9 +18,9 @@ const timeline = (data, find) => {
 
   // --- what is seen ---
   const view = () => {
-    const width = Math.max(stage.clientWidth, 320), left = Math.min(200, Math.round(width * 0.22)), right = width - 12, scale = (right - left) / (to - from);
+    const width = Math.max(box.clientWidth, 320), left = Math.min(200, Math.round(width * 0.22)), right = width - 12, scale = (right - left) / (to - from);
     return {
-      width, left, right, scale, from, to, span, lanes, picked, choosing, height: between(TOP + LANE, TOP + lanes.length * LANE + 2, 540), scrolled: box.scrollTop,
+      width, left, right, scale, from, to, span, most, lanes, picked, choosing, height: between(TOP + LANE, TOP + lanes.length * LANE + 2, 540), scrolled: box.scrollTop,
       x: (at) => left + (at - from) * scale, at: (x) => from + (x - left) / scale, name: (bar) => data.rows[bar.row][0],
       isQuiet: (bar) => only.size > 0 && !only.has(bar.task), isMarked: (bar) => onPath && path.has(bar.row),
     };
@@ -48,7 +48,7 @@ const timeline = (data, find) => {
   // --- one bar ---
   const pick = (bar, lane) => {
     picked = bar ? { bar, lane } : null;
-    byId("picked").textContent = bar ? describe(bar) : "";
+    byId("picked").textContent = bar ? describe(bar).replaceAll("\n", "; ") : "";
     if (bar) {
       const wide = to - from;
       if (bar.ended - bar.started > wide) look(bar.started, bar.started + wide);

@@ -84,6 +84,19 @@ def test_what_failed_alike_is_told_once():
     assert told.count("OSError: other") == 1
 
 
+def test_messages_that_differ_in_their_numbers_are_alike():
+    runs = [failed(f"clean[{n}]", f"KeyError: row {n * 7}") for n in range(3)]
+    told = Words(sections.failures(FailureReport("etl", "x", 3, runs), {})).text
+    assert "clean[0] KeyError: row 0" in told
+    assert "2 more failed alike: clean[1] , clean[2] ." in told
+
+
+def test_of_many_failures_the_first_tracebacks_are_seen_at_once():
+    runs = [failed(f"task-{n}", traceback="Traceback") for n in range(5)]
+    told = sections.failures(FailureReport("etl", "x", 5, runs), {})
+    assert (told.count("<details open>"), told.count("<details>")) == (3, 2)
+
+
 def test_what_is_not_told_at_length_is_named():
     runs = [failed(f"task-{n}", f"ValueError: {n}") for n in range(23)]
     told = Words(sections.failures(FailureReport("etl", "x", 23, runs), {})).text
