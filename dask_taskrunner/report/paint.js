@@ -76,27 +76,28 @@ const outlined = (paint, view, y, bar, style, width) => {
   paint.strokeRect(x - 0.5, y + 1.5, Math.max(end - x, 2) + 1, LANE - 3);
 };
 
-// Bars thinner than a point share one: it is as strong as the part of it in which something ran.
-const thinBars = (paint, view, colors, y) => {
+// Bars thinner than a point share one: where they are many, it is as strong as the part of it in which something ran.
+const thinBars = (paint, view, colors, y, isCrowded) => {
+  const faintest = isCrowded ? 0.3 : 1, wide = isCrowded ? 1 : 2;
   let at = -1, part = 0, widest = null, most = -1, bad = false;
   const done = () => {
     if (!widest) return;
-    paint.globalAlpha = view.isQuiet(widest) ? 0.12 : 0.3 + 0.7 * Math.min(part, 1);
-    paint.fillStyle = hue(widest.task); paint.fillRect(at, y + 2, 1, LANE - 4);
+    paint.globalAlpha = view.isQuiet(widest) ? 0.12 : faintest + (1 - faintest) * Math.min(part, 1);
+    paint.fillStyle = hue(widest.task); paint.fillRect(at, y + 2, wide, LANE - 4);
     paint.globalAlpha = 1;
     if (bad) { paint.fillStyle = colors.bad; paint.fillRect(at, y + LANE - 7, 2, 5); }
     widest = null; part = 0; most = -1; bad = false;
   };
-  const add = (bar, x, wide) => {
+  const add = (bar, x, length) => {
     if (Math.floor(x) !== at) { done(); at = Math.floor(x); }
-    part += wide; bad = bad || BAD.has(bar.outcome);
-    if (wide > most) { most = wide; widest = bar; }
+    part += length; bad = bad || BAD.has(bar.outcome);
+    if (length > most) { most = length; widest = bar; }
   };
   return { add, done };
 };
 
 const paintLane = (paint, view, colors, lane, y) => {
-  const thin = thinBars(paint, view, colors, y);
+  const thin = thinBars(paint, view, colors, y, lane.marks.length > (view.right - view.left) / 8);
   for (let n = firstAfter(lane.marks, view.from); n < lane.marks.length && lane.marks[n].from <= view.to; n++) {
     const mark = lane.marks[n], { bar } = mark;
     const x = Math.max(view.x(bar.started), view.left - 2), end = Math.min(view.x(bar.ended), view.right + 2);

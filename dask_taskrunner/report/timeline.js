@@ -1,5 +1,6 @@
 // The timeline: which part of it is seen, which bar is picked, and what a person does to it.
 const timeline = (data, find) => {
+  if (!data.bars.length) { byId("times").replaceChildren(make("p", "No body of a task is known to have run.")); return { pick: () => false }; }
   const box = byId("timeline"), canvas = byId("lanes"), strip = byId("overview"), tip = byId("tip"), stage = byId("stage");
   const bars = toBars(data), path = new Set(data.path);
   const span = bars.reduce((most, bar) => Math.max(most, bar.ended), Math.max(data.seconds || 0, 0.001)) * 1.005;
@@ -203,7 +204,6 @@ const timeline = (data, find) => {
   });
   const counted = (n, one, more) => n === 1 ? `1 ${one}` : `${n} ${more}`;
   box.setAttribute("aria-label", `timeline: ${counted(bars.length, "attempt", "attempts")} on ${counted(data.lanes.length, "thread", "threads")} of workers, in ${time(span)}`);
-  if (!bars.length) { stage.replaceWith(make("p", "No body of a task is known to have run.")); return { pick: () => {} }; }
   draw();
   return {
     // Picks the last attempt of a task run, if it had any.
