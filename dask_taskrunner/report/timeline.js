@@ -3,7 +3,7 @@ const timeline = (data, find) => {
   if (!data.bars.length) { byId("times").replaceChildren(make("p", "No body of a task is known to have run.")); return { pick: () => false }; }
   const box = byId("timeline"), canvas = byId("lanes"), strip = byId("overview"), tip = byId("tip"), stage = byId("stage");
   const bars = toBars(data), path = new Set(data.path);
-  const span = bars.reduce((most, bar) => Math.max(most, bar.ended), Math.max(data.seconds || 0, 0.001)) * 1.005;
+  const ends = bars.reduce((most, bar) => Math.max(most, bar.ended), data.seconds || 0), span = Math.max(ends, 0.001) * 1.005;
   const least = Math.max(span / 1e6, 1e-4);
   const kinds = { thread: lanesByThread(data, bars), run: null };
   let lanes = kinds.thread, from = 0, to = span, picked = null, onPath = false, choosing = null, colors = theme(), waiting = false;
@@ -203,7 +203,7 @@ const timeline = (data, find) => {
     byId("tasks").append(label);
   });
   const counted = (n, one, more) => n === 1 ? `1 ${one}` : `${n} ${more}`;
-  box.setAttribute("aria-label", `timeline: ${counted(bars.length, "attempt", "attempts")} on ${counted(data.lanes.length, "thread", "threads")} of workers, in ${time(span)}`);
+  box.setAttribute("aria-label", `timeline: ${counted(bars.length, "attempt", "attempts")} on ${counted(data.lanes.length, "thread", "threads")} of workers, in ${time(ends)}`);
   draw();
   return {
     // Picks the last attempt of a task run, if it had any.
