@@ -94,10 +94,12 @@ def _tiles(snapshot: Snapshot, reading: Reading, now: float) -> list[Tile]:
         Tile(f"{total:,}", "attempt" if total == 1 else "attempts", more),
     ]
     if snapshot.history:
-        until = now if snapshot.final is None else snapshot.history[-1].at
-        tiles.insert(0, Tile(format_duration(until - reading.start), "from start to end", ""))
-        if snapshot.final is None:
-            tiles[0] = tiles[0]._replace(name="so far")
+        final = snapshot.final
+        until = now if final is None else snapshot.history[-1].at
+        said = "so far" if final is None else "from start to end"
+        if final is not None and not final.is_finished:
+            said = "until it paused"
+        tiles.insert(0, Tile(format_duration(until - reading.start), said, ""))
     threads = places_of(reading).threads
     if threads and reading.seconds > 0:
         places, workers = sum(threads.values()), len(threads)

@@ -23,12 +23,34 @@ _TRACEBACKS: Final = 200
 _TRACEBACK: Final = 8_000
 #: More characters of a message are not told.
 _MESSAGE: Final = 400
-#: So many bytes have all logs together; what is told of failures; and all messages, of which so
-#: many characters are told even then.
+#: So many bytes have at most: all logs together; what is told of failures; all messages, and the
+#: first so many characters of those for which there is no room.
 _LOGS: Final = 1_000_000
 _FAILURES: Final = 1_000_000
 _MESSAGES: Final = 700_000
+_BRIEFS: Final = 400_000
 _BRIEF: Final = 60
+#: What a report is to have, and about how much of it a task run and an attempt take without texts:
+#: they share what is left.
+_ALL: Final = 4_700_000
+_ROW: Final = 100
+_ATTEMPT: Final = 95
+
+
+class Rooms(NamedTuple):
+    """The room that there is for texts."""
+
+    logs: Room
+    failures: Room
+    messages: Room
+    briefs: Room
+
+
+def rooms_for(rows: int, attempts: int) -> Rooms:
+    """Return the room for the texts of a report of so many task runs and attempts."""
+    left = max(_ALL - rows * _ROW - attempts * _ATTEMPT, _ALL // 10)
+    most = _LOGS, _FAILURES, _MESSAGES, _BRIEFS
+    return Rooms(*(Room(min(one, left * one // sum(most))) for one in most))
 
 
 class Numbers(dict[str, int]):
@@ -42,9 +64,9 @@ class Numbers(dict[str, int]):
 class _Words:
     """The lists of texts to which rows and bars refer."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: Rooms) -> None:
         self.names, self.states, self.texts, self.outcomes = (Numbers() for _ in range(4))
-        self._room = Room(_MESSAGES)
+        self._rooms = rooms
         #: What was said of a message: the same again takes no more room.
         self._said: dict[str, int] = {}
 
@@ -61,7 +83,9 @@ class _Words:
         """Return where a message stands among the texts."""
         text = (text or "")[:_MESSAGE]
         if text not in self._said:
-            self._said[text] = self.texts[self._room.take(text, _BRIEF)]
+            whole, brief = self._rooms.messages, self._rooms.briefs
+            told = whole.take(text) if whole.is_left else brief.take(text[:_BRIEF])
+            self._said[text] = self.texts[told]
         return self._said[text]
 
 
@@ -120,8 +144,9 @@ def contents(
     until : float, optional
         Where the run goes on: in epoch seconds, what runs has run until then.
     """
-    words, places = _Words(), places_of(reading)
-    details = _Details(logs, words)
+    rooms = rooms_for(len(records), sum(len(one.values) for one in records.values()))
+    words, places = _Words(rooms), places_of(reading)
+    details = _Details(logs, words, rooms)
     rows, bars = [], list[Bar]()
     for number, record in enumerate(records.values()):
         node, attempts = reading.nodes.get((record.id, False)), record.attempts()
@@ -219,11 +244,11 @@ def _without_wait(row: int, body: Execution) -> Bar:
 class _Details:
     """What is told of a row that somebody opens, where there is anything."""
 
-    def __init__(self, logs: LogStore, words: _Words) -> None:
+    def __init__(self, logs: LogStore, words: _Words, rooms: Rooms) -> None:
         self._logs = logs
         self._words = words
         self._tracebacks = _TRACEBACKS
-        self._failures, self._lines = Room(_FAILURES), Room(_LOGS)
+        self._failures, self._lines = rooms.failures, rooms.logs
         #: By row.
         self.found: dict[int, dict[str, Any]] = {}
 

@@ -50,21 +50,19 @@ class Room:
         """True while there is any."""
         return self._left > 0
 
-    def take(self, text: str, brief: int = 0) -> str:
-        """Return the beginning of a text for which there is room; `brief` characters always are."""
-        text, keep = self._fitting(text, brief)
+    def take(self, text: str) -> str:
+        """Return the beginning of a text for which there is room."""
+        text, keep = self._fitting(text)
         return self._used(text if len(text) <= keep else f"{text[:keep]}{_MORE}")
 
     def take_end(self, text: str) -> str:
         """Return the end of a text for which there is room: of a traceback that says most."""
-        text, keep = self._fitting(text, 0)
+        text, keep = self._fitting(text)
         return self._used(text if len(text) <= keep else f"{CUT}{text[len(text) - keep :]}")
 
-    def _fitting(self, text: str, brief: int) -> tuple[str, int]:
+    def _fitting(self, text: str) -> tuple[str, int]:
         text = printable(text)
-        if _nbytes(text) <= self._left:
-            return text, len(text)
-        return text, max(brief, self._left // _WIDEST)
+        return text, len(text) if _nbytes(text) <= self._left else self._left // _WIDEST
 
     def _used(self, text: str) -> str:
         self._left = max(0, self._left - _nbytes(text))
@@ -72,5 +70,6 @@ class Room:
 
 
 def _nbytes(text: str) -> int:
-    # As the page has it, or more: a quotation mark is two bytes there.
-    return len(json.dumps(text))
+    # As the page has it, or more: a quotation mark is two bytes there, and what might begin an
+    # element is six.
+    return len(json.dumps(text)) + 5 * text.count("<")

@@ -202,6 +202,7 @@ const timeline = (data, find) => {
     label.addEventListener("click", () => { if (!only.delete(n)) only.add(n); label.ariaPressed = String(only.has(n)); later(); });
     byId("tasks").append(label);
   });
+  if (data.names.length > 40) byId("tasks").append(make("span", `and ${data.names.length - 40} more`, { className: "quiet" }));
   const counted = (n, one, more) => n === 1 ? `1 ${one}` : `${n} ${more}`;
   box.setAttribute("aria-label", `timeline: ${counted(bars.length, "attempt", "attempts")} on ${counted(data.lanes.length, "thread", "threads")} of workers, in ${time(ends)}`);
   draw();
