@@ -77,7 +77,6 @@ def watching(run: FlowRun, *, progress: Progress) -> Iterator[None]:
         with _drawing_in_terminal(run, drawn):
             yield
         return
-    run.listener.is_shown = True
     thread = _show_block(run, shell)
     try:
         yield
@@ -95,7 +94,7 @@ def _drawing_in_terminal(run: FlowRun, progress: bool | None) -> Iterator[None]:
         progress=progress,
         read_lines=functools.partial(_new_lines, run),
     ) as console:
-        run.listener.is_shown = console is not None
+        run.listener.decide(is_shown=console is not None)
         yield
     if console is not None and _tells_of_failure(run):
         console.print(failure_panel(_failure_report(run)))
@@ -104,12 +103,12 @@ def _drawing_in_terminal(run: FlowRun, progress: bool | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _writing_lines(run: FlowRun, style: Progress) -> Iterator[None]:
     news = _News(run)
+    run.listener.decide(is_shown=style == "plain")
     if style == "json":
         with following(news.json, sys.stdout):
             yield
         return
     plain = PlainLines(Tally(run.names), _title(run))
-    run.listener.is_shown = True
     with following(lambda: plain.lines(*news.take()), sys.stderr):
         yield
     if _tells_of_failure(run):
@@ -152,6 +151,7 @@ def show(run: FlowRun) -> bool:
 
 
 def _show_block(run: FlowRun, shell: Any) -> threading.Thread:
+    run.listener.decide(is_shown=True)
     live = _lives.get(run)
     output = None if live is None else live.output()
     # A run that had paused was drawn to its end then.

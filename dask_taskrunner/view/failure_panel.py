@@ -62,6 +62,5 @@ def _at_length(failure: Failure) -> list[RenderableType]:
         inside.append(Text(failure.traceback.rstrip("\n"), style="dim"))
     if failure.logged:
         inside.append(Text("last lines of its log:", style="dim"))
-        # What a task has colored stays so, and cannot move the cursor.
         inside += [Padding(Text.from_ansi(line), (0, 0, 0, 2)) for line in failure.logged]
     return [Padding(part, (0, 0, 0, 2)) for part in inside]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.logs import clock, level_name
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.states import COLORS, OWN_FAILURES
@@ -61,7 +62,7 @@ class PlainLines:
         self._tally.feed(news)
         made += [f"{line.before} {line.text}" for line in logged.lines]
         made += [line for entry in news if (line := self._line(entry))]
-        return made + self._count()
+        return [*map(harmless, made), *self._count()]
 
     def _line(self, entry: HistoryEntry) -> str | None:
         header = entry.header
@@ -101,7 +102,7 @@ def print_failures(console: Console, news: Sequence[HistoryEntry]) -> None:
     for entry in failed[:_FEW]:
         header = entry.header
         message = first_line(header.message) if header is not None and header.message else ""
-        text = f"{clock(entry.at)} {entry.slug} {entry.new}: {message}"
+        text = harmless(f"{clock(entry.at)} {entry.slug} {entry.new}: {message}")
         console.print(Text(text, style=COLORS[entry.new]), soft_wrap=True)
     if len(failed) > _FEW:
         console.print(Text(f"({len(failed) - _FEW:,} more failures)", style="dim"))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.states import COLORS
 from dask_taskrunner.view.block import (
@@ -136,7 +137,7 @@ def draw(
     cells = min(max(width // 4, 8), 24)
     for group in shown:
         table.add_row(
-            Text(f"  {group.name}"),
+            Text(f"  {harmless(group.name)}"),
             bar(group, cells),
             f"{group.finished}/{group.total}",
             time_taken(group, now),
@@ -155,8 +156,10 @@ def draw(
 def _first_line(title: Title) -> Text:
     from rich.text import Text
 
-    line = Text(f"{title.flow_name} {title.run_name!r} on {title.where}", style="bold")
-    return line.append(f": {title.told}", style="not bold") if title.told else line
+    begin = f"{title.flow_name} {title.run_name!r} on {title.where}"
+    line = Text(harmless(begin), style="bold")
+    told = f": {harmless(title.told)}" if title.told else ""
+    return line.append(told, style="not bold")
 
 
 def bar(group: Group, cells: int) -> Text:
@@ -189,5 +192,5 @@ def last_line(tally: Tally, now: float) -> Text:
     text = Text(how_far(tally, now), style=COLORS[tally.state])
     if tally.message:
         # A success that holds failures must not look as if all were well.
-        text.append(f": {tally.message}", style=COLORS["Failed"] if tally.failed else "")
+        text.append(f": {harmless(tally.message)}", style=COLORS["Failed"] if tally.failed else "")
     return text
