@@ -6,12 +6,20 @@ It uses the public API like any other user, and knows no cluster but through `Da
 from __future__ import annotations
 
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import TextIO, cast
 
 import click
 
@@ -19,6 +27,7 @@ from dask_taskrunner import DaskTaskRunner, exceptions
 from dask_taskrunner.cli_targets import find_flow, parameter_help, place_of, read_parameters
 from dask_taskrunner.cli_watching import keep_running
 from dask_taskrunner.flow_checks import find_problems
+from dask_taskrunner.view.pipes import Pipe
 from dask_taskrunner.view.progress import STYLES, Style
 
 SUCCESS, FAILED, USAGE, CLUSTER, INTERRUPTED = 0, 1, 2, 3, 130
@@ -45,6 +54,11 @@ def main(args: Sequence[str] | None = None) -> int:
     int
         The exit code, as ``dask-taskrunner --help`` lists them.
     """
+    with _readers_may_go():
+        return _main(args)
+
+
+def _main(args: Sequence[str] | None) -> int:
     try:
         code = commands.main(args, prog_name="dask-taskrunner", standalone_mode=False)
     except click.ClickException as error:
@@ -287,6 +301,19 @@ def _save(source: Path, target: Path) -> int:
     target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     click.echo(f"Saved {target}. Run it: dask-taskrunner run {target}:census -p root=.")
     return SUCCESS
+
+
+@contextmanager
+def _readers_may_go() -> Iterator[None]:
+    """Have what is printed for `head`, and not read, change no exit code."""
+    pipes = [Pipe(stream) for stream in (sys.stdout, sys.stderr)]
+    out, err = (cast(TextIO, pipe) for pipe in pipes)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            yield
+    finally:
+        for pipe in pipes:
+            pipe.let_go()
 
 
 # --- what both share ------------------------------------------------------------------------------

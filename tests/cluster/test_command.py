@@ -124,6 +124,17 @@ def test_lines_of_json_go_to_standard_output_and_nothing_else(flow_file):
     assert records[-1]["flow_run"].startswith("calc-")
 
 
+@pytest.mark.parametrize("style", ["json", "plain", "rich"])
+@pytest.mark.parametrize(("n", "code"), [("1", cli.SUCCESS), ("-1", cli.FAILED)])
+def test_where_nobody_reads_the_exit_code_is_the_runs_all_the_same(flow_file, style, n, code):
+    args = ["run", f"{flow_file}:calc", "-p", f"n={n}", "--workers", "1", "--progress", style]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen([*COMMAND, *args], stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        assert process.wait(60) == code
+
+
 def test_plain_lines_go_to_standard_error(flow_file):
     args = ["run", f"{flow_file}:calc", "-p", "n=-1", "--workers", "1", "--progress", "plain"]
     done = command(*args)
