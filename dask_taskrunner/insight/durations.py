@@ -20,7 +20,7 @@ _SLOW: Final = 2.0
 _SIBLINGS: Final = 3
 #: What takes less is not worth a word.
 _PART: Final = 0.01
-_KINDS: Final[tuple[Kind, ...]] = ("running", "delayed", "queued", "overhead")
+_KINDS: Final[tuple[Kind, ...]] = ("running", "delayed", "queued", "fetching", "overhead")
 
 
 def time_of(
