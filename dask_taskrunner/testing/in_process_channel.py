@@ -230,7 +230,7 @@ class InProcessChannel(InProcessResults):
         """Return nothing: what is lost was told of at once."""
         return []
 
-    def look(self) -> None:
+    def look(self, timeout: float = 0.0) -> None:
         """Return nothing: here nothing waits for a worker."""
 
     def need(self, id: TaskRunId, slug: str) -> Need:  # noqa: ARG002
