@@ -146,7 +146,8 @@ class FlowInsight(FlowRecord):
         -------
         CriticalPath
             A sequence of steps, and the ``slack`` of every task run by slug: by how many seconds it
-            could have ended later without the run ending later.
+            could have ended later without the run ending later, as far as it depends on who waits
+            for whom: one that holds a place for longer may also keep others from theirs.
 
         Raises
         ------
@@ -170,7 +171,8 @@ class FlowInsight(FlowRecord):
         and takes a place on a worker; inputs travel as fast as they did. How many bodies a worker
         runs at a time is not in the history: it is taken to be as many as one was ever seen to run.
         No place stays empty while something could take it, which Dask does not always bring about:
-        the answer is rather too small than too large, and ``unchanged`` shows by how much.
+        the answer is rather too small than too large, and ``unchanged`` shows by how much. What was
+        made again because a worker died is not replayed.
 
         Parameters
         ----------

@@ -114,6 +114,8 @@ def spent(node: Node, places: Places) -> Spent:
         return Spent()
     running = delayed = queued = 0.0
     since = node.ready
+    ended = max([node.ready, *(body.ended for body in node.executions)])
+    left = max(0.0, node.ended - ended)
     for body in node.executions:
         # A body that was let go may run on beside the next one.
         running += max(0.0, body.ended - max(body.started, since))
@@ -121,7 +123,11 @@ def spent(node: Node, places: Places) -> Spent:
         queued += places.queued(body)
         since = max(since, body.ended)
     rest = max(0.0, node.ended - node.ready) - running - delayed - queued
-    return Spent(running, delayed, queued, max(0.0, rest))
+    told = Spent(running, delayed, queued, max(0.0, rest))
+    if node.until_end == "overhead":
+        return told
+    more = {node.until_end: getattr(told, node.until_end) + left}
+    return told._replace(overhead=max(0.0, told.overhead - left), **more)
 
 
 def places_of(reading: Reading) -> Places:

@@ -8,8 +8,10 @@ from fakes.mapped_plans import Over
 from fakes.random_flows import make_plan
 
 from dask_taskrunner import Flow, signals, task
+from dask_taskrunner.insight.durations import time_of
 from dask_taskrunner.insight.explanations import Explanation, Reason
 from dask_taskrunner.insight.pending import Moment
+from dask_taskrunner.insight.readings import node_id, read
 from dask_taskrunner.insight.reasons import reasons_for
 from dask_taskrunner.insight.repeats import repeats_of
 from dask_taskrunner.placement import Need, WorkerView
@@ -284,6 +286,49 @@ def test_a_skip_of_a_part_of_a_map_is_not_taken_for_that_of_all():
 def _skips_two(x):
     if x == 2:
         raise signals.SKIP("two")
+
+
+# --- what its time went to -----------------------------------------------------------------------
+
+
+def time(story, n):
+    record, records = story.record(n), story.machine.records
+    return time_of(record, node_id(record), records, read(records, story.machine.history))[1]
+
+
+def test_what_is_cancelled_while_it_waits_for_a_retry_was_delayed():
+    story = Story({0: ()})
+    story.starts()
+    story.ends(0, "Retrying", delay=30.0)
+    story.now = 12.0
+    story.is_cancelled()
+    assert time(story, 0) == {"running": 0, "delayed": 12, "queued": 0, "overhead": 0}
+
+
+def test_what_is_cancelled_before_a_worker_had_it_was_queued():
+    story = Story({0: ()})
+    story.starts()
+    story.now = 12.0
+    story.is_cancelled()
+    assert time(story, 0) == {"running": 0, "delayed": 0, "queued": 12, "overhead": 0}
+
+
+def test_what_is_cancelled_while_it_runs_was_running():
+    story = Story({0: ()})
+    story.starts()
+    story.begins(0)
+    story.now = 12.0
+    story.is_cancelled()
+    assert time(story, 0) == {"running": 12, "delayed": 0, "queued": 0, "overhead": 0}
+
+
+def test_what_is_rejected_was_delayed():
+    story = Story({0: ()})
+    story.starts()
+    story.ends(0, "Paused", body=False)
+    story.now = 12.0
+    story.rejects(0)
+    assert time(story, 0) == {"running": 0, "delayed": 12, "queued": 0, "overhead": 0}
 
 
 # --- what is shown -------------------------------------------------------------------------------
