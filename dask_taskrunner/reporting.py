@@ -9,6 +9,7 @@ from dask_taskrunner.control_codes import colored, harmless
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.logs import LogStore
 from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.sources import tries_of
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.states import Failed, State, TriggerFailed, utc
 from dask_taskrunner.view.failure_text import Failure, FailureReport, NotRun, failure_text
@@ -53,7 +54,7 @@ def failure_report(
 
 def max_attempts(record: TaskRunRecord, max_retries: int) -> int:
     """Return how often a body may run where nothing crashes; what ran more often, ran so often."""
-    return max(max_retries + 1, len(record.values))
+    return max(max_retries + 1, tries_of(record))
 
 
 def _short(trigger: str, message: str | None) -> str:
@@ -73,7 +74,7 @@ def _failure(record: TaskRunRecord, attempts: int, logs: LogStore | None) -> Fai
     return Failure(
         slug=harmless(record.plan.slug),
         message=harmless(message),
-        attempt=None if is_given or header.started is None else (len(record.values), attempts),
+        attempt=None if is_given or header.started is None else (tries_of(record), attempts),
         worker="given, not run here" if is_given else header.worker,
         inputs={
             harmless(name): harmless(text) for name, text in header.more.get("inputs", {}).items()

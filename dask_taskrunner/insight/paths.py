@@ -60,7 +60,7 @@ class CriticalPath(Sequence[Step]):
         From the run's start to its end.
     slack : mapping
         Slug -> by how many seconds that task run could have ended later without the run ending
-        later; 0 for those on the path. Of what had not ended, nothing.
+        later, had all a place; 0 for those on the path. Of what had not ended, nothing.
     """
 
     def __init__(self, steps: Sequence[Step], seconds: float, slack: Mapping[str, float]) -> None:
@@ -166,6 +166,11 @@ def _slack(reading: Reading) -> dict[str, float]:
         begins_by = ends_by - max(0.0, node.ended - node.ready)
         for source in node.waits_for:
             latest[source] = min(latest.get(source, end), begins_by)
+    for node in nodes:
+        parts = [latest[source] for source in node.waits_for if source in latest]
+        if node.is_whole and parts:
+            # It ends with the part that ends last, and none may end later than its readers allow.
+            latest[node.id] = min(latest[node.id], max(parts))
     # A task run that has grown ends when all inside has: its whole comes behind its body.
     return {
         node.slug: round(max(0.0, latest[node.id] - (node.ended or 0.0)), 6)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import graphlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.history import HistoryEntry
@@ -21,6 +21,14 @@ NodeId: TypeAlias = tuple[TaskRunId, bool]
 
 #: News takes some time. A worker's clock that differs by less is taken to agree with the client's.
 _NEWS_TAKES: Final = 0.1
+
+
+#: What a task run may have been about when it was ended from outside.
+Tail: TypeAlias = Literal["running", "delayed", "queued", "overhead"]
+_TAILS: Final[dict[str, Tail]] = {
+    "Retrying": "delayed", "Scheduled": "delayed", "Paused": "delayed", "Running": "running",
+    "Pending": "queued",
+}  # fmt: skip
 
 
 class Execution(NamedTuple):
@@ -74,6 +82,9 @@ class Node(NamedTuple):
         The size of its result.
     is_here : bool
         False for what was given a state, or belongs to another run.
+    until_end : str
+        What the time went to between its last body, if any, and its end: ``running`` where it was
+        cancelled in a body, ``delayed`` and ``queued`` where it waited for a time, or for a place.
     """
 
     id: NodeId
@@ -87,6 +98,7 @@ class Node(NamedTuple):
     shares: Mapping[NodeId, float]
     nbytes: int
     is_here: bool
+    until_end: Tail = "overhead"
 
     @property
     def is_whole(self) -> bool:
@@ -164,6 +176,7 @@ class _Reader:
         self._end_at = max(0.0, self._history[-1].at - self._start) if self._history else 0.0
         self._offsets = _offsets(self._history)
         self._dues = _dues(self._history)
+        self._tails = _tails(self._history)
         self._nodes: dict[NodeId, Node] = {}
 
     def read(self) -> Reading:
@@ -194,6 +207,7 @@ class _Reader:
             id, plan.slug, plan.name, sources, ready, self._end(id, record, ready, executions),
             executions, plan.order, {} if id[1] else _shares(record, self._records),
             header.nbytes if header is not None else 0, is_here,
+            self._tails.get(record.id, "overhead"),
         )  # fmt: skip
 
     def _end(
@@ -287,6 +301,17 @@ def _dues(history: Iterable[HistoryEntry]) -> defaultdict[TaskRunId, list[float]
         if entry.task_run is not None and entry.old in ("Retrying", "Paused", "Scheduled"):
             dues[entry.task_run].append(entry.at)
     return dues
+
+
+def _tails(history: Iterable[HistoryEntry]) -> dict[TaskRunId, Tail]:
+    """Return what was going on with each task run that was ended from outside."""
+    return {
+        entry.task_run: _TAILS.get(entry.old, "overhead")
+        for entry in history
+        # What was rejected is a skip that no worker has made.
+        if entry.task_run is not None
+        and (entry.new == "Cancelled" or (entry.new == "Skipped" and entry.old == "Paused"))
+    }
 
 
 def _shares(record: TaskRunRecord, records: Records) -> Mapping[NodeId, float]:

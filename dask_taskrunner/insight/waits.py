@@ -122,6 +122,8 @@ def spent(node: Node, places: Places) -> Spent:
         return Spent()
     running = delayed = queued = fetching = 0.0
     since = node.ready
+    ended = max([node.ready, *(body.ended for body in node.executions)])
+    left = max(0.0, node.ended - ended)
     for body in node.executions:
         # A body that was let go may run on beside the next one.
         running += max(0.0, body.ended - max(body.started, since))
@@ -130,7 +132,11 @@ def spent(node: Node, places: Places) -> Spent:
         fetching += places.fetching(body)
         since = max(since, body.ended)
     rest = max(0.0, node.ended - node.ready) - running - delayed - queued - fetching
-    return Spent(running, delayed, queued, fetching, max(0.0, rest))
+    told = Spent(running, delayed, queued, fetching, max(0.0, rest))
+    if node.until_end == "overhead":
+        return told
+    more = {node.until_end: getattr(told, node.until_end) + left}
+    return told._replace(overhead=max(0.0, told.overhead - left), **more)
 
 
 def places_of(reading: Reading) -> Places:

@@ -152,6 +152,11 @@ class Workers:
         worker.running.append(task)
         heapq.heappush(self._ends, (until, next(self._order), task.execution, task))
 
+    def hasten(self, task: Task, until: float) -> None:
+        """Have what has taken a place leave it earlier."""
+        task.execution = next(self._order)
+        heapq.heappush(self._ends, (until, next(self._order), task.execution, task))
+
     @property
     def next_end(self) -> float | None:
         """When a body ends."""

@@ -39,7 +39,7 @@ from dask_taskrunner.states import (
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.time_limits import is_overdue
 from dask_taskrunner.tracebacks import user_traceback
-from dask_taskrunner.user_code import RaisedElsewhere
+from dask_taskrunner.user_code import error_text
 from dask_taskrunner.worker.arguments import Arguments, LengthChanged
 from dask_taskrunner.worker.bodies import body_of, checked
 from dask_taskrunner.worker.claims import claim_start
@@ -287,9 +287,8 @@ class _Execution:
         begin = time.monotonic()
         try:
             return body(inputs)
-        except (Exception, RaisedElsewhere) as error:
-            own = error.error if isinstance(error, RaisedElsewhere) else error
-            self.error = f"{type(own).__name__}: {own}"
+        except BaseException as error:
+            self.error = error_text(error)
             raise
         finally:
             self.seconds = time.monotonic() - begin

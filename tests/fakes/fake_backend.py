@@ -378,7 +378,7 @@ class FakeChannel:
                     events.append(ValueLost(at, id, submission, task.loss.text))
         return events
 
-    def look(self) -> list[WorkerView] | None:
+    def look(self, timeout: float = 0.0) -> list[WorkerView] | None:
         return self._backend.views
 
     def need(self, id: TaskRunId, slug: str) -> Need:

@@ -248,3 +248,14 @@ def test_a_long_path_is_told_by_its_ends():
     assert len(lines) == 22
     assert lines[11] == "  ... 11 more"
     assert lines[-1].startswith("  c-30")
+
+
+def test_a_body_that_never_ran_takes_no_time_of_those_that_would():
+    @task
+    def skips():
+        raise signals.SKIP("no news")
+
+    with Flow("skips") as flow:
+        c(b(skips()))
+    path = path_of(flow, takes("skips", 2), takes("b", 9), takes("c", 9))
+    assert path.seconds == pytest.approx(2)

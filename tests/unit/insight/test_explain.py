@@ -371,7 +371,11 @@ def test_in_words_it_begins_with_the_root_cause():
     assert str(run.explain("c")).splitlines() == [
         "c is TriggerFailed",
         "  b[1] failed (attempt 2, in-process://0): ValueError: negative price",
-        ("  c was not run: all_successful: 1 of 3 upstream runs were not successful (1 Failed)"),
+        "  c was not run: all_successful: 1 of 3 upstream runs were not successful (1 Failed)",
+        (
+            "what to do: see run['b[1]'].logs and its state's traceback; once it is mended, "
+            "runner.run(flow, resume=run) runs what is left"
+        ),
     ]
     assert str(run.explain("b[1]")).splitlines()[2:] == [
         "it ran more than once",
@@ -380,6 +384,10 @@ def test_in_words_it_begins_with_the_root_cause():
         "  1 min 00 s waiting for a retry or an approval",
         "  4.0 s running",
         "  2.0 s waiting for a place on a worker",
+        (
+            "what to do: see run['b[1]'].logs and its state's traceback; once it is mended, "
+            "runner.run(flow, resume=run) runs what is left"
+        ),
     ]
 
 
