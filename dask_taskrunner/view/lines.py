@@ -127,9 +127,14 @@ def log_record(line: ShownLine) -> dict[str, Any]:
     return {**record, "level": level_name(line.level), "text": line.text}
 
 
+def dropped_record(count: int, at: float) -> dict[str, Any]:
+    """Return for machines that lines of logs are not among the others: too many came at once."""
+    return {"time": _iso(at), "event": "dropped", "log_lines": count}
+
+
 def json_lines(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Write records as JSON, one a line."""
-    return [json.dumps(record, ensure_ascii=False) for record in records]
+    """Write records as JSON, one a line, in ASCII, as a stream may take nothing else."""
+    return [json.dumps(record) for record in records]
 
 
 def _iso(at: float) -> str:

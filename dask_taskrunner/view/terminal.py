@@ -5,11 +5,12 @@ rich is imported when something is drawn, and not before: most runs are watched 
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.machine.history import HistoryEntry
@@ -25,6 +26,7 @@ from dask_taskrunner.view.block import (
 )
 from dask_taskrunner.view.lines import print_failures
 from dask_taskrunner.view.log_lines import NewLines, ReadLines, print_lines
+from dask_taskrunner.view.pipes import Pipe
 from dask_taskrunner.view.tally import Group, Tally
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def watching(
     from rich.console import Console
     from rich.live import Live
 
-    console = console or Console(stderr=True)
+    console = console or Console(file=cast(TextIO, Pipe(sys.stderr)))
     if not (progress or console.is_terminal) or not _terminal.acquire(blocking=False):
         yield None
         return

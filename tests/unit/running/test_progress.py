@@ -8,7 +8,7 @@ import logging
 import pytest
 from fakes.gates import PATIENCE, Gate, eventually
 
-from dask_taskrunner import Flow, interrupts, task
+from dask_taskrunner import Flow, interrupts, task, triggers
 from dask_taskrunner.listener import expecting_a_view
 from dask_taskrunner.showing import watching
 
@@ -125,6 +125,26 @@ def test_without_a_view_the_log_tells(start, broken, gate, capsys, nobody_handle
     with watching(run, progress="plain"):
         pass
     assert "1 of 2 task runs failed" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("style", ["json", "plain"])
+def test_who_waits_again_for_a_run_that_had_paused_is_told_of_what_is_new(start, capsys, style):
+    with Flow("etl") as flow:
+        talk(task_args={"trigger": triggers.manual_only})
+
+    def told():
+        with watching(run, progress=style):
+            run.wait(PATIENCE)
+        out, err = capsys.readouterr()
+        return out + err
+
+    run = start(flow)
+    assert "Paused" in told()
+    run.approve()
+    after = told()
+    assert "Succe" in after
+    assert '"new": "Paused"' not in after
+    assert "waits until somebody lets it run" not in after
 
 
 # --- what fails before there is a view -----------------------------------------------------------
