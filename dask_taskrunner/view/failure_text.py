@@ -38,11 +38,13 @@ class Failure(NamedTuple):
 
 
 class NotRun(NamedTuple):
-    """A task run that did not run because of others."""
+    """A task run that its trigger did not let run."""
 
     slug: str
     #: Why; those with the same reason share a line.
     reason: str
+    #: Whether nothing upstream is to blame: its trigger wanted something else than a success.
+    is_by_itself: bool = False
 
 
 class FailureReport(NamedTuple):
@@ -80,12 +82,18 @@ def failure_text(report: FailureReport) -> str:
 
 def headline(report: FailureReport) -> str:
     """Write how many failed, and how many did not run because of them."""
-    count = len(report.failed)
+    count, total = len(report.failed), len(report.not_run)
+    by_themselves = sum(run.is_by_itself for run in report.not_run)
     runs = "task run" if report.total == 1 else "task runs"
-    line = f"{report.flow_name} {report.run_name!r} failed: {count} of {report.total} {runs} failed"
-    if report.not_run:
-        line += f", {len(report.not_run)} did not run because of {'it' if count == 1 else 'them'}"
-    return line
+    of_all = f"of {report.total} {runs}"
+    parts = [f"{count} {of_all} failed"]
+    if not count and total:
+        parts, by_themselves = [f"{total} {of_all} did not run"], 0
+    elif because := total - by_themselves:
+        parts.append(f"{because} did not run because of {'it' if count == 1 else 'them'}")
+    if by_themselves:
+        parts.append(f"{by_themselves} did not run for another reason")
+    return f"{report.flow_name} {report.run_name!r} failed: {', '.join(parts)}"
 
 
 def closing_lines(report: FailureReport) -> list[str]:
