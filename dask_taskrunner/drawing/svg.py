@@ -147,7 +147,8 @@ def escaped(text: str) -> str:
 
 def tip(node: DrawnNode) -> str:
     """Return what is told of a node where somebody points at it."""
-    return node.tip or " ".join(filter(None, [node.slug, node.remarks]))
+    told = node.tip or " ".join(filter(None, [node.slug, node.remarks]))
+    return f"{told}\ndecides the flow's state" if node.decides else told
 
 
 def _bar(counts: Mapping[str, int], place: Place) -> str:

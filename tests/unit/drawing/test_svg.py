@@ -76,6 +76,14 @@ def test_many_have_a_bar_on_which_even_one_is_seen():
     assert total == pytest.approx(float(ground.get("width")) - 2, abs=0.2)
 
 
+def test_what_decides_has_a_stronger_frame_and_says_so():
+    nodes = [DrawnNode("a", "a"), DrawnNode("b", "b", "[any_failed]", decides=True)]
+    one, other = elements(drawn(*nodes), "rect")
+    assert (one.get("stroke-width"), one[0].text) == (None, "a")
+    assert float(other.get("stroke-width")) > 1
+    assert other[0].text == "b [any_failed]\ndecides the flow's state"
+
+
 def test_an_edge_that_only_orders_is_dashed():
     nodes = [DrawnNode(name, name) for name in "abc"]
     picture = drawn(*nodes, edges=[(0, 1, "x"), (1, 2), (0, 2, "y"), (0, 2)])
