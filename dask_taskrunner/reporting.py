@@ -37,15 +37,19 @@ def failure_report(
 ) -> FailureReport:
     """Return the same as plain data, with the last lines of logs where these are given."""
     failed, not_run = [], []
+    refused: set[str] = set()
     for id, record in sorted(records.items()):
         header, task = record.header, plan.resolved[id[0]]
         if header is None or not issubclass(header.state_class, Failed) or record.inner is not None:
             continue
         if issubclass(header.state_class, TriggerFailed):
             name = getattr(task.trigger, "__name__", "trigger")
-            not_run.append(
-                NotRun(harmless(record.plan.slug), f"trigger {_short(name, header.message)}")
-            )
+            reason = f"trigger {_short(name, header.message)}"
+            slug, cause = record.plan.slug, header.more.get("root_cause")
+            # One that was refused may be what another one's trigger blames.
+            is_by_itself = cause is None or cause[0] in refused
+            refused |= {slug} if is_by_itself else set()
+            not_run.append(NotRun(harmless(slug), reason, is_by_itself))
         else:
             failed.append(_failure(record, max_attempts(record, task.max_retries), logs))
     total = sum(record.is_counted for record in records.values())

@@ -205,17 +205,22 @@ class Picture:
     def __call__(self) -> Forms:
         """Return its forms by MIME type."""
         is_over = self._run._driver.ended.is_set()
-        forms = {"text/html": self.draw(), "text/plain": repr(self._run)}
-        # What stays is also for those who show no HTML.
-        return {**forms, "image/svg+xml": self._svg(alone=True)} if is_over else forms
-
-    def _svg(self, *, alone: bool = False) -> str:
-        return self._graph.svg(time.time(), alone=alone)
+        self._read()
+        forms = {"text/plain": repr(self._run)}
+        if not is_over:
+            return {**forms, "text/html": self._block(self._graph.svg(time.time()))}
+        # What stays is also for those who show no HTML, or not all of it.
+        kept = self._graph.still(time.time())
+        return {**forms, "text/html": self._block(kept.html), "image/svg+xml": kept.svg}
 
     def draw(self) -> str:
-        """Return the graph and the block, and what is told of a failure."""
+        """Return it as HTML that stays."""
         self._read()
-        drawn = block(self._tally, _title(self._run), time.time(), scrolled(self._svg()))
+        return self._block(self._graph.still(time.time()).html)
+
+    def _block(self, graph: str) -> str:
+        """Return the graph and the block, and what is told of a failure."""
+        drawn = block(self._tally, _title(self._run), time.time(), scrolled(graph))
         told = _warnings(self._run, self._run.notes)[-_NOTES:]
         logged = in_notebook(_lines_since(self._run, 0))
         lines = [quiet(escaped(f"{line.before} {line.text}")) for line in told]

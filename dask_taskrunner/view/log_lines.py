@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from dask_taskrunner.control_codes import colored, harmless
+from dask_taskrunner.short_texts import shorten_traceback
 from dask_taskrunner.view.html import fold, pre
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: So many lines are shown at a time.
 SHOWN: Final = 20
+#: A notebook gets no more of each, and that again with each update.
+_LINE_BYTES: Final = 1000
 #: From which level on a line is drawn how.
 _STYLES: Final = ((logging.ERROR, "red"), (logging.WARNING, "yellow"), (0, ""))
 
@@ -78,7 +81,9 @@ def in_notebook(news: NewLines) -> str:
     if not news.total:
         return ""
     shown = news.lines[-SHOWN:]
-    text = "\n".join(f"{line.before} {harmless(line.text)}" for line in shown)
+    text = "\n".join(
+        f"{line.before} {shorten_traceback(harmless(line.text), _LINE_BYTES)}" for line in shown
+    )
     if news.total > len(shown):
         summary = f"the last {len(shown)} of {news.total:,} log lines"
     else:
