@@ -189,14 +189,14 @@ def test_one_sees_the_states_of_the_table(what):
 
 #: What the heads of the tables of triggers speak of.
 UPSTREAM = {
-    "all succeeded": (states.Success(), states.Success()),
-    "one success, one failure": (states.Success(), states.Failed(message="no")),
-    "all failed": (states.Failed(message="no"), states.Crashed(message="no")),
-    "one cancelled, one success": (states.Cancelled(), states.Success()),
-    "one skipped, one success": (states.Skipped(), states.Success()),
-    "all skipped": (states.Skipped(), states.Skipped()),
+    "both succeeded": (states.Success(), states.Success()),
+    "one failed": (states.Success(), states.Failed(message="no")),
+    "both failed": (states.Failed(message="no"), states.Crashed(message="no")),
+    "one was cancelled": (states.Cancelled(), states.Success()),
+    "one was skipped": (states.Skipped(), states.Success()),
+    "both were skipped": (states.Skipped(), states.Skipped()),
     "nothing": (),
-    "one skipped, one failure": (states.Skipped(), states.Failed(message="no")),
+    "one was skipped, one failed": (states.Skipped(), states.Failed(message="no")),
     "a mapped task, some of its children skipped": (
         states.Mapped(counts={"Skipped": 1, "Success": 1}),
     ),
@@ -217,14 +217,14 @@ def verdict(trigger, upstream):
 
 
 def test_the_table_of_triggers_is_true():
-    head, _, *table = rows("upstream", "all succeeded")
+    head, _, *table = rows("upstream", "both succeeded")
     for name, *cells in table:
         trigger = eval(name, vars(triggers))
         assert cells == [verdict(trigger, UPSTREAM[case]) for case in head[1:]], name
 
 
 def test_every_trigger_is_told_of():
-    _, _, *table = rows("upstream", "all succeeded")
+    _, _, *table = rows("upstream", "both succeeded")
     told = {name.partition("(")[0] for name, *_ in table} | {"always_run", "never_run"}
     there = {n for n in vars(triggers) if n.startswith(("all_", "any_", "some_", "not_"))}
     assert told == there | {"manual_only", "always_run", "never_run"}
@@ -254,7 +254,7 @@ def test_the_table_of_skips_is_true():
 def test_the_triggers_that_only_watch_are_named():
     _, _, watching = PAGE.partition("only watches or cleans up (")
     named = watching.partition(")")[0].replace("`", "").replace("\n", " ").split(", ")
-    told = rows("upstream", "all succeeded")[2:]
+    told = rows("upstream", "both succeeded")[2:]
     watchers = [
         name.partition("(")[0]
         for name, *_ in told
