@@ -343,8 +343,11 @@ class Channel(Protocol):
         ``awaited`` says of which task runs the machine waits for news.
         """
 
-    def look(self) -> Sequence[WorkerView] | None:
-        """Ask who is there, and return the newest answer, if there has been one."""
+    def look(self, timeout: float = 0.0) -> Sequence[WorkerView] | None:
+        """Ask who is there, and return the newest answer, if there has been one.
+
+        The machine's thread waits for nothing; whoever does waits for so many seconds at most.
+        """
 
     def need(self, id: TaskRunId, slug: str) -> Need:
         """Return what a task run that was sent asks of a worker."""

@@ -100,7 +100,7 @@ class Driver(HasEnds):
         post = _weak_post(self)
         self.channel: Channel = backend.open_run(spec, post)
         self._clock = self.channel.clock
-        self._watchdog = Watchdog(self.machine, self.channel)
+        self.watchdog = Watchdog(self.machine, self.channel)
         self._growths = Growths(spec.run, self.channel, planner, post)
         self._performer = Performer(self.channel, hooks, listener, self._growths)
         #: The results, wherever they are.
@@ -207,7 +207,7 @@ class Driver(HasEnds):
             if wake_at is not None and wake_at <= now:
                 self._handle(TimerFired(now))
             if now >= next_sweep and self.machine.final is None:
-                for found in (*self.channel.sweep(self._awaits), *self._watchdog.look(now)):
+                for found in (*self.channel.sweep(self._awaits), *self.watchdog.look(now)):
                     self._handle(found)
                 next_sweep = self._clock.monotonic() + _pause_after(self._clock.monotonic() - now)
             self._performer.release()

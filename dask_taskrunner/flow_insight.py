@@ -1,6 +1,7 @@
 """What a flow run knows about itself: why something is as it is, and what its time went to.
 
-It answers from the records and the history alone, and changes nothing.
+It answers from the records and the history, and changes nothing. Only why something does not begin
+that was sent is asked of the cluster.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.exceptions import OptionError
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from dask_taskrunner.machine.records import TaskRunRecord
     from dask_taskrunner.machine.sources import Records
     from dask_taskrunner.view.run_graph import RunGraph
+
+#: Seconds for which an answer of the scheduler is waited for.
+_ANSWERS_WITHIN: Final = 1.0
 
 # What answers is loaded when somebody asks: most runs are not asked, and importing us must stay
 # cheap.
@@ -134,14 +138,18 @@ class FlowInsight(FlowRecord):
         return Explanation(group.slug, name, (*told, own), tuple(again))
 
     def _reasons_for(self, record: TaskRunRecord, snapshot: Snapshot) -> tuple[Reason, ...]:
-        from dask_taskrunner.insight.reasons import Moment, reasons_for
+        from dask_taskrunner.insight.pending import Moment
+        from dask_taskrunner.insight.reasons import reasons_for
 
-        notes = [note for note in self.notes if note.task_run is None]
-        changed = snapshot.history[-1].at if snapshot.history else 0.0
-        # What was said before something changed is true no more.
-        is_stalled = bool(notes) and notes[-1].time.timestamp() >= changed
-        stalled = notes[-1].text if is_stalled else ""
-        moment = Moment(self._driver.channel.clock.time(), snapshot.final, stalled)
+        driver, channel = self._driver, self._driver.channel
+        moment = Moment(
+            channel.clock.time(),
+            snapshot.final,
+            driver.watchdog.said,
+            # Only where something waits for a place, and no longer than a person would.
+            lambda: channel.look(_ANSWERS_WITHIN),
+            channel.need,
+        )
         return reasons_for(record, snapshot.records, moment)
 
     def critical_path(self) -> CriticalPath:
@@ -154,7 +162,8 @@ class FlowInsight(FlowRecord):
         -------
         CriticalPath
             A sequence of steps, and the ``slack`` of every task run by slug: by how many seconds it
-            could have ended later without the run ending later.
+            could have ended later without the run ending later, as far as it depends on who waits
+            for whom: one that holds a place for longer may also keep others from theirs.
 
         Raises
         ------
@@ -178,7 +187,8 @@ class FlowInsight(FlowRecord):
         and takes a place on a worker; inputs travel as fast as they did. How many bodies a worker
         runs at a time is not in the history: it is taken to be as many as one was ever seen to run.
         No place stays empty while something could take it, which Dask does not always bring about:
-        the answer is rather too small than too large, and ``unchanged`` shows by how much.
+        the answer is rather too small than too large, and ``unchanged`` shows by how much. What was
+        made again because a worker died is not replayed.
 
         Parameters
         ----------

@@ -48,6 +48,8 @@ class StateChange(NamedTuple):
         The slugs of what it waited for.
     part_of : str or None
         The mapped task run whose child it is, or the one that has grown to it.
+    error_type, traceback : str or None
+        Of the exception that the new state is a failure with, where there was one.
     """
 
     at: float
@@ -63,6 +65,8 @@ class StateChange(NamedTuple):
     attempts: tuple[Attempt, ...] = ()
     upstream: tuple[str, ...] = ()
     part_of: str | None = None
+    error_type: str | None = None
+    traceback: str | None = None
 
 
 OnEvent: TypeAlias = Callable[[StateChange], object]
@@ -132,6 +136,9 @@ class Observers:
             entry.at, *self._run, entry.slug, None, entry.task_run[1], entry.old, entry.new,
             header.message if header is not None else None,
         )  # fmt: skip
+        if header is not None and "type" in header.more:
+            more = header.more
+            change = change._replace(error_type=more["type"], traceback=more.get("traceback"))
         if record is None:
             # A single call's, which nobody asks for any more.
             if header is None or header.started is None:

@@ -16,14 +16,21 @@ from dask_taskrunner.states import STATE_CLASSES, Failed, Finished
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span, SpanContext, Tracer
 
 #: So many upstream runs are linked to, besides the one that is the parent.
 _LINKS: Final = 32
-#: Outcomes that a span shows as errors.
-_ERRORS: Final = frozenset(
-    {"failed", "retrying", "timed-out", "crashed", "worker-lost"}
-)  # fmt: skip
+#: So many single calls are remembered, for those to come that wait for them.
+_CALLS: Final = 10_000
+#: Outcomes that a span shows as errors, and what :meth:`TaskRun.result` raises for them where the
+#: task has raised nothing.
+_ERRORS: Final = {
+    "failed": "TaskRunnerError",
+    "retrying": "TaskRunnerError",
+    "timed-out": "TaskTimedOut",
+    "crashed": "TaskCrashed",
+    "worker-lost": "TaskCrashed",
+}
 
 
 class OpenTelemetry:
@@ -31,8 +38,9 @@ class OpenTelemetry:
 
     The flow run is the root span, and each attempt a span of its own, under the attempt of that
     upstream run which ended last; of further ones, and of the attempt before, there are links. A
-    span is made when the client has heard of the attempt's end, with the worker's own times. What
-    was submitted without a flow is one trace for each runner.
+    span is made when the client has heard of the attempt's end, with the worker's own times; that
+    of a body which still ran when its task run was cancelled, or its flow run over, ends then, and
+    its outcome is ``running``. What was submitted without a flow is one trace for each runner.
 
     Parameters
     ----------
@@ -76,18 +84,23 @@ class OpenTelemetry:
 
 
 class _Trace:
-    """One run's."""
+    """One run's.
+
+    A span is made and ended in one step, and only its context is kept: a run may have very many.
+    """
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._root: Span | None = None
         #: Under what everything is that waited for nothing.
-        self._base: Context | None = None
+        self._base: SpanContext | None = None
         self._made: dict[str, int] = {}
         #: The last attempt of each task run, and whichever ended last of all that it is made of.
-        self._bodies: dict[str, Context] = {}
-        self._ends: dict[str, tuple[int, Context]] = {}
+        self._bodies: dict[str, SpanContext] = {}
+        self._ends: dict[str, tuple[int, SpanContext]] = {}
         self._whole_of: dict[str, str] = {}
+        #: Of those whose bodies run, what was told last.
+        self._running: dict[str, StateChange] = {}
         self._count = 0
 
     def take(self, change: StateChange) -> None:
@@ -95,6 +108,14 @@ class _Trace:
             self._take_run(change)
         else:
             self._take_task_run(change, change.slug)
+            if change.flow_name is None:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Forget the oldest of single calls, which have no end."""
+        for known in (self._made, self._bodies, self._ends, self._whole_of):
+            if len(known) > _CALLS:
+                del known[next(iter(known))]
 
     # -- the run --------------------------------------------------------------------------
 
@@ -106,6 +127,9 @@ class _Trace:
             # A run of nothing ends with its first event.
             self._open_root(change)
         assert self._root is not None
+        # Nothing more is told of a run that was cancelled, or whose cluster was lost.
+        for slug, last in [*self._running.items()] if _is_final(change.new) else ():
+            self._make_spans(last._replace(at=change.at), slug, is_over=True)
         self._root.set_attribute("dask_taskrunner.state", change.new)
         if issubclass(STATE_CLASSES[change.new], Failed):
             _set_error(self._root, change.message or change.new)
@@ -113,17 +137,14 @@ class _Trace:
         self._root = None
 
     def _open_root(self, change: StateChange) -> None:
-        from opentelemetry.context import Context
-        from opentelemetry.trace import set_span_in_context
-
         self._root = self._tracer.start_span(
             change.flow_name or change.run_name,
             # A run that goes on after a pause is a span under what it was before.
-            context=self._base or Context(),
+            context=_under(self._base),
             start_time=_nanoseconds(change.at),
             attributes=_of_run(change),
         )
-        self._base = self._base or set_span_in_context(self._root, Context())
+        self._base = self._base or self._root.get_span_context()
 
     # -- the task runs --------------------------------------------------------------------
 
@@ -132,27 +153,38 @@ class _Trace:
             self._whole_of[slug] = change.part_of
         if self._base is None:
             self._open_root(change)
-        parent, others = self._upstream(change)
-        # A single call that is forgotten brings no more than its last attempt.
-        made = (
-            min(self._made.get(slug, 0), max(0, len(change.attempts) - 1))
-            if (change.task is None)
-            else self._made.get(slug, 0)
-        )
-        for attempt in change.attempts[made:]:
-            if attempt.outcome == "running":
-                break
-            before = [self._bodies[slug]] if slug in self._bodies else []
-            self._bodies[slug] = self._span(change, attempt, parent, [*before, *others])
-            self._made[slug] = self._made.get(slug, 0) + 1
-            self._ended(slug, self._bodies[slug])
+        parent = self._make_spans(change, slug, is_over=_is_final(change.new))
         if _is_final(change.new) and slug not in self._ends:
             # What was not run stands in nobody's way: others are under what it waited for.
             self._ended(slug, parent)
 
-    def _upstream(self, change: StateChange) -> tuple[Context, list[Context]]:
+    def _make_spans(self, change: StateChange, slug: str, *, is_over: bool) -> SpanContext:
+        """Make a span of each attempt that has ended, or will not be heard of any more.
+
+        Returns
+        -------
+        SpanContext
+            What they are under.
+        """
+        parent, others = self._upstream(change)
+        made = self._made.get(slug, 0)
+        if change.task is None:
+            # A single call that is forgotten brings no more than its last attempt.
+            made = min(made, max(0, len(change.attempts) - 1))
+        for attempt in change.attempts[made:]:
+            if attempt.outcome == "running" and not is_over:
+                self._running[slug] = change
+                break
+            before = [self._bodies[slug]] if slug in self._bodies else []
+            self._bodies[slug] = self._span(change, attempt, parent, [*before, *others])
+            self._made[slug] = self._made.get(slug, 0) + 1
+            self._running.pop(slug, None)
+            self._ended(slug, self._bodies[slug])
+        return parent
+
+    def _upstream(self, change: StateChange) -> tuple[SpanContext, list[SpanContext]]:
         """Return what an attempt is under, and what else it waited for."""
-        found: list[tuple[int, Context]] = []
+        found: list[tuple[int, SpanContext]] = []
         for slug in change.upstream:
             if slug == change.part_of and slug in self._bodies:
                 # It is a part of that one, and waited for its body only.
@@ -164,7 +196,7 @@ class _Trace:
         assert self._base is not None
         return (contexts[0], contexts[1 : 1 + _LINKS]) if contexts else (self._base, [])
 
-    def _ended(self, slug: str, context: Context) -> None:
+    def _ended(self, slug: str, context: SpanContext) -> None:
         self._count += 1
         self._ends[slug] = (self._count, context)
         whole = self._whole_of.get(slug)
@@ -172,27 +204,56 @@ class _Trace:
             self._ended(whole, context)
 
     def _span(
-        self, change: StateChange, attempt: Attempt, parent: Context, others: list[Context]
-    ) -> Context:
-        from opentelemetry.context import Context
-        from opentelemetry.trace import Link, get_current_span, set_span_in_context
+        self,
+        change: StateChange,
+        attempt: Attempt,
+        parent: SpanContext,
+        others: list[SpanContext],
+    ) -> SpanContext:
+        from opentelemetry.trace import Link
 
         started = change.at if attempt.started is None else attempt.started
+        ended = max(started, change.at if attempt.ended is None else attempt.ended)
         span = self._tracer.start_span(
             change.task or change.slug or "",
-            context=parent,
-            links=[Link(get_current_span(other).get_span_context()) for other in others],
+            context=_under(parent),
+            links=[Link(other) for other in others],
             start_time=_nanoseconds(started),
             attributes=_of_run(change) | _of_attempt(change, attempt),
         )
-        ended = max(started, attempt.ended or started)
-        if attempt.outcome in _ERRORS:
-            _set_error(span, attempt.error or attempt.outcome)
-            kind, _, text = (attempt.error or attempt.outcome).partition(": ")
-            described = {"exception.type": kind, "exception.message": text}
-            span.add_event("exception", described, _nanoseconds(ended))
+        # What asked to be tried again has gone wrong in nobody's eyes.
+        if attempt.outcome in _ERRORS and attempt.error is not None:
+            _set_error(span, attempt.error)
+            span.add_event("exception", _exception(change, attempt), _nanoseconds(ended))
         span.end(_nanoseconds(ended))
-        return set_span_in_context(span, Context())
+        return span.get_span_context()
+
+
+def _under(parent: SpanContext | None) -> Context:
+    """Return what makes a span the child of another one that may be over, or of none."""
+    from opentelemetry.context import Context
+    from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+
+    # Whatever span is open where this is called has nothing to do with it.
+    return set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+
+
+def _exception(change: StateChange, attempt: Attempt) -> dict[str, str]:
+    """Return what is told of an error, in the words of OpenTelemetry's conventions."""
+    error, stands_in = attempt.error or "", _ERRORS[attempt.outcome]
+    kind, colon, text = error.partition(": ")
+    is_newest = attempt.number == len(change.attempts)
+    if is_newest and change.error_type:
+        # What a signal says is not preceded by a type.
+        told = {"exception.type": change.error_type}
+        told["exception.message"] = text if colon and kind == change.error_type else error
+    elif kind.isidentifier() and stands_in == "TaskRunnerError":
+        told = {"exception.type": kind, "exception.message": text}
+    else:
+        told = {"exception.type": stands_in, "exception.message": error}
+    if is_newest and change.traceback:
+        told["exception.stacktrace"] = change.traceback
+    return told
 
 
 def _of_run(change: StateChange) -> dict[str, str | int]:

@@ -13,7 +13,7 @@ from dask_taskrunner.driver import Driver
 from dask_taskrunner.headers import Header, TaskRunId, open_exception
 from dask_taskrunner.machine.plans import InnerPlan
 from dask_taskrunner.machine.records import TaskRunRecord
-from dask_taskrunner.machine.sources import all_inside, children_of
+from dask_taskrunner.machine.sources import all_inside, children_of, tries_of
 from dask_taskrunner.states import Failed
 
 #: So many of the children that failed are named.
@@ -197,7 +197,7 @@ def _own_exception(
             error = fetched if isinstance(fetched, BaseException) else error
     where = [record.plan.slug]
     if record.values:
-        where.append(f"attempt {len(record.values)} of {max_attempts}")
+        where.append(f"attempt {tries_of(record)} of {max_attempts}")
     if header.worker:
         where.append(header.worker)
     for note in (", ".join(where), header.more.get("traceback", "").rstrip()):

@@ -6,10 +6,12 @@ It knows plain data: no Dask, and no flows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 #: So many are named where there may be many.
 _NAMED = 3
+#: Why a worker pauses.
+_FULL = "their memory is nearly full"
 
 
 class WorkerView(NamedTuple):
@@ -25,6 +27,8 @@ class WorkerView(NamedTuple):
         What it has besides.
     executing : int
         How many tasks it runs now, of whomever.
+    is_paused : bool
+        True where it begins nothing more for a while, because its memory is nearly full.
     """
 
     address: str
@@ -32,6 +36,7 @@ class WorkerView(NamedTuple):
     threads: int
     resources: Mapping[str, float]
     executing: int
+    is_paused: bool = False
 
     def is_meant(self, names: Sequence[str]) -> bool:
         """Return whether one of these names, addresses or hosts is this worker's."""
@@ -72,6 +77,55 @@ def lacking(need: Need, workers: Sequence[WorkerView]) -> str | None:
     return None
 
 
+#: Why a task run waits that was sent: no worker suits it; what it needs is taken; all threads are
+#: busy; nothing of all this.
+Wait: TypeAlias = Literal["no-worker", "limit", "busy", "open"]
+
+
+def why_it_waits(
+    need: Need, workers: Sequence[WorkerView], holders: Mapping[str, Sequence[Need]]
+) -> tuple[Wait, str]:
+    """Return why a task run that was sent does not begin.
+
+    Parameters
+    ----------
+    need : Need
+        Of the task run.
+    workers : sequence of WorkerView
+        All there are.
+    holders : mapping
+        Address of a worker -> needs of what is known to run there.
+    """
+    lacks = lacking(need, workers) if workers else "no worker is connected"
+    if lacks is not None:
+        return "no-worker", lacks
+    suited = [one for one in workers if lacking(need, [one]) is None]
+    if not suited:
+        return "no-worker", f"{need.slug} asks for more than any one worker has"
+    for name, amount in (need.resources or {}).items():
+        open_ = [one for one in suited if _left(one, name, holders) >= amount]
+        if not open_:
+            there = [other for one in suited for other in holders.get(one.address, ())]
+            by = _listed(other.slug for other in there if name in (other.resources or {}))
+            taken = f"what the workers have of that is taken by {by}"
+            return "limit", f"{need.slug} needs {name}={amount:g}, and {taken}"
+        suited = open_
+    where = "1 worker" if len(suited) == 1 else f"{len(suited)} workers"
+    where = f"{where} that {need.slug} may run on"
+    if all(worker.is_paused for worker in suited):
+        return "busy", f"all of the {where} have paused: {_FULL}"
+    threads = sum(worker.threads for worker in suited)
+    if sum(worker.executing for worker in suited) >= threads:
+        return "busy", f"all {threads} threads of the {where} are busy"
+    return "open", ""
+
+
+def _left(worker: WorkerView, name: str, holders: Mapping[str, Sequence[Need]]) -> float:
+    """Return how much of something a worker has left, as far as is known."""
+    taken = sum((one.resources or {}).get(name, 0.0) for one in holders.get(worker.address, ()))
+    return worker.resources.get(name, 0.0) - taken
+
+
 def why_nothing_runs(needs: Sequence[Need], workers: Sequence[WorkerView]) -> str:
     """Return why task runs that were sent do not begin.
 
@@ -88,6 +142,8 @@ def why_nothing_runs(needs: Sequence[Need], workers: Sequence[WorkerView]) -> st
     found = {text: None for need in needs if (text := lacking(need, workers)) is not None}
     if found:
         return "; ".join([*found][:_NAMED])
+    if all(worker.is_paused for worker in workers):
+        return f"{count} for a place: all {len(workers)} workers have paused: {_FULL}"
     threads = sum(worker.threads for worker in workers)
     executing = sum(worker.executing for worker in workers)
     if executing >= threads:
@@ -96,6 +152,11 @@ def why_nothing_runs(needs: Sequence[Need], workers: Sequence[WorkerView]) -> st
 
 
 def _some(names: Iterable[str]) -> str:
+    listed = _listed(names)
+    return f"there are {listed}" if listed else "there is none at all"
+
+
+def _listed(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return f"there are {', '.join(listed[:_NAMED])}{more}" if listed else "there is none at all"
+    return f"{', '.join(listed[:_NAMED])}{more}"

@@ -13,11 +13,11 @@ from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from dask_taskrunner.cache_validators import CacheValidator
-from dask_taskrunner.exceptions import ResultLost, describe
+from dask_taskrunner.exceptions import ResultLost, TaskTimedOut, describe
 from dask_taskrunner.name_templates import NameTemplate
 from dask_taskrunner.retries import RetryDelay, RetryOn, delay_before
 from dask_taskrunner.run_context import context
-from dask_taskrunner.signals import RETRY, Signal
+from dask_taskrunner.signals import FAIL, RETRY, Signal
 from dask_taskrunner.states import (
     Crashed,
     Failed,
@@ -130,6 +130,17 @@ def outcome_of_body(task: RunnableTask, inputs: Values) -> Outcome:
     return outcome_of(call_within, to_seconds(task.timeout), task.call, inputs)
 
 
+def error_text(error: BaseException) -> str | None:
+    """Return ``TypeName: text`` of what a body has raised; None where that asks for a state."""
+    if isinstance(error, RaisedElsewhere):
+        error = error.error
+    if isinstance(error, Overdue):
+        # So it is asked for, and told of, wherever a body has outrun its time.
+        error = TimeoutError(str(error))
+    # A FAIL is a failure in the user's words, and all others are none.
+    return None if isinstance(error, Signal) and not isinstance(error, FAIL) else describe(error)
+
+
 def hook_failed(
     task: RunnableTask, hook: str, outcome: Outcome, after: BaseException | None = None
 ) -> Failed:
@@ -159,7 +170,7 @@ def state_of(task: RunnableTask, outcome: Outcome, inputs: Values) -> State:
         text = str(error)
         return TimedOut(
             message=text,
-            exception=TimeoutError(text),
+            exception=TaskTimedOut(text),
             stopped=error.stopped,
             traceback=error.stack,
         )

@@ -38,6 +38,11 @@ class Watchdog:
         self._still_since: float | None = None
         self._said = ""
 
+    @property
+    def said(self) -> str:
+        """Why nothing happens, as far as that was found out; empty where something does."""
+        return self._said
+
     def look(self, now: float) -> list[Event]:
         """Return what is to be said, and whether the run is to end for it."""
         limit = self._channel.stall_timeout

@@ -221,9 +221,9 @@ class DaskChannel:
 
     # -- ends -----------------------------------------------------------------------------
 
-    def look(self) -> list[WorkerView] | None:
+    def look(self, timeout: float = 0.0) -> list[WorkerView] | None:
         """Ask who is there, and return the newest answer, if there has been one."""
-        return self._roll.call()
+        return self._roll.ask(timeout) if timeout else self._roll.call()
 
     def need(self, id: TaskRunId, slug: str) -> Need:
         """Return what a task run that was sent asks of a worker."""

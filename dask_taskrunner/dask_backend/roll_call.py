@@ -65,22 +65,48 @@ class RollCall:
                 self._workers = views_of(self._answer.result())
             self._answer = None
         elif self._client.status == "running":
-            self._answer = asyncio.run_coroutine_threadsafe(
-                cast(Any, self._client.scheduler).identity(),
-                cast(Any, self._client.loop).asyncio_loop,
-            )
+            self._answer = self._question()
         return self._workers
+
+    def ask(self, timeout: float) -> list[WorkerView] | None:
+        """Ask, and return the answer; what was known before, where there is none in time.
+
+        Any thread may ask; what the machine's thread has asked is its own.
+        """
+        if self._client.status != "running" or self._is_loop():
+            return self._workers
+        question = self._question()
+        try:
+            return views_of(question.result(timeout))
+        # Whatever the connection says: who only looks is not to be told of it so.
+        except Exception:  # noqa: BLE001
+            question.cancel()
+            return self._workers
+
+    def _question(self) -> concurrent.futures.Future[Any]:
+        return asyncio.run_coroutine_threadsafe(
+            cast(Any, self._client.scheduler).identity(),
+            cast(Any, self._client.loop).asyncio_loop,
+        )
+
+    def _is_loop(self) -> bool:
+        """Return whether the answer would come in the very thread that waits for it."""
+        try:
+            return asyncio.get_running_loop() is cast(Any, self._client.loop).asyncio_loop
+        except RuntimeError:
+            return False
 
 
 def views_of(identity: Mapping[str, Any]) -> list[WorkerView]:
-    """Return what a scheduler says of its workers."""
+    """Return what a scheduler says of its workers; how busy they are, they tell now and then."""
     return [
         WorkerView(
             address,
             str(worker["name"]),
             worker["nthreads"],
             worker["resources"],
-            worker["metrics"].get("executing", 0),
+            worker["metrics"].get("task_counts", {}).get("executing", 0),
+            worker.get("status") == "paused",
         )
         for address, worker in identity["workers"].items()
     ]

@@ -8,19 +8,16 @@ from typing import Final
 
 from dask_taskrunner.insight.explanations import Kind, Reason
 from dask_taskrunner.insight.paths import WORDS
+from dask_taskrunner.insight.pending import SIBLINGS, SLOW
 from dask_taskrunner.insight.readings import Node, NodeId, Reading
 from dask_taskrunner.insight.waits import Places, Spent, places_of, spent
 from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.machine.sources import Records, children_of
 from dask_taskrunner.view.text import format_duration
 
-#: A child is slow that takes so many times as long as the middle one of its siblings.
-_SLOW: Final = 2.0
-#: Among fewer, none is the rule.
-_SIBLINGS: Final = 3
 #: What takes less is not worth a word.
 _PART: Final = 0.01
-_KINDS: Final[tuple[Kind, ...]] = ("running", "delayed", "queued", "overhead")
+_KINDS: Final[tuple[Kind, ...]] = ("running", "delayed", "queued", "fetching", "overhead")
 
 
 def time_of(
@@ -83,10 +80,10 @@ def _among_siblings(
     others = [
         spent(one, places).running for one in nodes if one is not node and one.ended is not None
     ]
-    if len(others) < _SIBLINGS:
+    if len(others) < SIBLINGS:
         return []
     middle = statistics.median(others)
-    if took.running < _SLOW * middle or took.running == 0:
+    if took.running < SLOW * middle or took.running == 0:
         return []
     text = f"the middle one of its {len(others)} siblings ran for {format_duration(middle)}"
     return [Reason("longer", node.slug, text)]

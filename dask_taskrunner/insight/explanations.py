@@ -5,24 +5,46 @@ Plain data and its text; who makes it, and from what, is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from dask_taskrunner.view.html import badge, box, escaped, pre
 from dask_taskrunner.view.text import format_duration
 
 #: Why something is as it is. Of what ended: ``failed timed-out crashed cancelled trigger skipped
 #: upstream-skipped rejected succeeded cached given``. Of what has not: ``waits sending submitted
-#: running retry-due paused outside foreign growing parts stalled run-ended``. Of the parts of a
-#: mapped task run, and of those of one that has grown, or of a flow used as a task: ``parts``.
-#: Why it ran again: ``retried lost looped approved crashed-alone made-again given-up``. What took
-#: its time: ``running delayed queued overhead``, ``parts``, and ``longer`` than its siblings.
+#: no-worker limit busy running retry-due paused outside foreign growing stalled run-ended``. Of
+#: the parts of a mapped task run, and of those of one that has grown, or of a flow used as a task:
+#: ``parts``. Why it ran again: ``retried lost looped approved crashed-alone made-again given-up``.
+#: What took its time: ``running delayed queued fetching overhead``, ``parts``, and ``longer`` than
+#: its siblings.
 Kind: TypeAlias = Literal[
     "failed", "timed-out", "crashed", "cancelled", "trigger", "skipped", "upstream-skipped",
-    "rejected", "succeeded", "cached", "given", "waits", "sending", "submitted", "running",
-    "retry-due", "paused", "outside", "foreign", "growing", "parts", "stalled", "run-ended",
-    "retried", "lost", "looped", "approved", "crashed-alone", "made-again", "given-up",
-    "delayed", "queued", "overhead", "longer",
+    "rejected", "succeeded", "cached", "given", "waits", "sending", "submitted", "no-worker",
+    "limit", "busy", "running", "retry-due", "paused", "outside", "foreign", "growing", "parts",
+    "stalled", "run-ended", "retried", "lost", "looped", "approved", "crashed-alone", "made-again",
+    "given-up", "delayed", "queued", "fetching", "overhead", "longer",
 ]  # fmt: skip
+
+#: So many reasons are written out.
+_SHOWN: Final = 20
+
+_RESUME: Final = "runner.run(flow, resume=run) runs what is left"
+#: What can be done about a root cause, with the slug that it is about.
+_ADVICE: Final[dict[Kind, str]] = {
+    "failed": f"see run[{{slug!r}}].logs and its state's traceback; once it is mended, {_RESUME}",
+    "timed-out": f"make it faster, or its timeout longer; then {_RESUME}",
+    "crashed": (
+        "give it more memory, or a process of its own: isolate='process'. "
+        f"More deaths are forgiven with max_crash_retries; then {_RESUME}"
+    ),
+    "cancelled": _RESUME,
+    "run-ended": _RESUME,
+    "cached": "runner.clear_cache() has the next run run it",
+    "no-worker": "start a worker that suits it, or change what it asks for",
+    "limit": "it begins when one of those ends; more of it on the workers lets more run at a time",
+    "busy": "it begins when one is free; more workers, or threads, let more run at a time",
+}
 
 
 class Reason(NamedTuple):
@@ -75,14 +97,49 @@ class Explanation(NamedTuple):
         """What it comes down to."""
         return self.reasons[0]
 
+    @property
+    def advice(self) -> str:
+        """What can be done about the root cause; empty where nothing need be, or the text says."""
+        cause = self.root_cause
+        # What failed and was made up for, or runs at last, is nobody's concern.
+        return _ADVICE.get(cause.kind, "").format(slug=cause.task_run)
+
     def __str__(self) -> str:
-        lines = [f"{self.slug} is {self.state}", *(f"  {one.text}" for one in self.reasons)]
+        return "\n".join([f"{self.slug} is {self.state}", *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        yield from _indented(self.reasons)
         if self.again:
-            lines += ["it ran more than once", *(f"  {one.text}" for one in self.again)]
+            yield "it ran more than once"
+            yield from _indented(self.again)
         if self.time:
-            total = format_duration(sum(self.spent.values()))
-            lines += [f"it took {total}", *(f"  {one.text}" for one in self.time)]
-        return "\n".join(lines)
+            yield f"it took {format_duration(sum(self.spent.values()))}"
+            yield from _indented(self.time)
+        if self.advice:
+            yield f"what to do: {self.advice}"
+
+    def __repr__(self) -> str:
+        return f"<Explanation {self.slug} is {self.state}: {self.root_cause.text}>"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
         printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return box(
+            f"<b>{escaped(self.slug)}</b> {badge(self.state)}", pre("\n".join(self._lines()))
+        )
+
+
+def _indented(reasons: Sequence[Reason]) -> Iterator[str]:
+    shown = [*reasons] if len(reasons) <= _SHOWN else [*reasons[: _SHOWN // 2]]
+    for reason in shown:
+        yield _line(reason)
+    if len(shown) < len(reasons):
+        yield f"  ... {len(reasons) - _SHOWN} more"
+        for reason in reasons[-_SHOWN // 2 :]:
+            yield _line(reason)
+
+
+def _line(reason: Reason) -> str:
+    # What a task has raised may have many lines.
+    return "  " + reason.text.replace("\n", "\n    ")

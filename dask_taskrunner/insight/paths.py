@@ -27,9 +27,10 @@ class Step(NamedTuple):
         Its task's name.
     began, ended : float
         Seconds from the run's start: the end of the step before, and its own.
-    running, delayed, queued, overhead : float
+    running, delayed, queued, fetching, overhead : float
         Where these seconds went: in bodies; until a retry was due, or somebody approved; until a
-        worker had a place; and the rest, which is sending, scheduling and fetching inputs.
+        worker had a place; until its inputs had come from other workers; and the rest, which is
+        sending and scheduling.
     """
 
     slug: str
@@ -39,6 +40,7 @@ class Step(NamedTuple):
     running: float
     delayed: float
     queued: float
+    fetching: float
     overhead: float
 
     @property
@@ -58,7 +60,7 @@ class CriticalPath(Sequence[Step]):
         From the run's start to its end.
     slack : mapping
         Slug -> by how many seconds that task run could have ended later without the run ending
-        later; 0 for those on the path. Of what had not ended, nothing.
+        later, had all a place; 0 for those on the path. Of what had not ended, nothing.
     """
 
     def __init__(self, steps: Sequence[Step], seconds: float, slack: Mapping[str, float]) -> None:
@@ -80,7 +82,9 @@ class CriticalPath(Sequence[Step]):
 
     @property
     def spent(self) -> dict[str, float]:
-        """Where the time went, all steps together: seconds by ``running delayed queued overhead``.
+        """Where the time went, all steps together, in seconds.
+
+        By ``running delayed queued fetching overhead``.
 
         What lies between the last step's end and the run's is overhead, too.
         """
@@ -103,6 +107,7 @@ WORDS: Final = {
     "running": "running",
     "delayed": "waiting for a retry or an approval",
     "queued": "waiting for a place on a worker",
+    "fetching": "fetching inputs from other workers",
     "overhead": "overhead",
 }
 
@@ -161,6 +166,11 @@ def _slack(reading: Reading) -> dict[str, float]:
         begins_by = ends_by - max(0.0, node.ended - node.ready)
         for source in node.waits_for:
             latest[source] = min(latest.get(source, end), begins_by)
+    for node in nodes:
+        parts = [latest[source] for source in node.waits_for if source in latest]
+        if node.is_whole and parts:
+            # It ends with the part that ends last, and none may end later than its readers allow.
+            latest[node.id] = min(latest[node.id], max(parts))
     # A task run that has grown ends when all inside has: its whole comes behind its body.
     return {
         node.slug: round(max(0.0, latest[node.id] - (node.ended or 0.0)), 6)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import graphlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.history import HistoryEntry
@@ -21,6 +21,14 @@ NodeId: TypeAlias = tuple[TaskRunId, bool]
 
 #: News takes some time. A worker's clock that differs by less is taken to agree with the client's.
 _NEWS_TAKES: Final = 0.1
+
+
+#: What a task run may have been about when it was ended from outside.
+Tail: TypeAlias = Literal["running", "delayed", "queued", "overhead"]
+_TAILS: Final[dict[str, Tail]] = {
+    "Retrying": "delayed", "Scheduled": "delayed", "Paused": "delayed", "Running": "running",
+    "Pending": "queued",
+}  # fmt: skip
 
 
 class Execution(NamedTuple):
@@ -36,6 +44,9 @@ class Execution(NamedTuple):
         Where.
     outcome : str
         As :class:`~dask_taskrunner.machine.records.Attempt` has it.
+    fetched : tuple of (float, float)
+        When inputs came from other workers, between `available` and `started`: intervals that do
+        not overlap.
     """
 
     available: float
@@ -43,6 +54,7 @@ class Execution(NamedTuple):
     ended: float
     worker: str
     outcome: str
+    fetched: tuple[tuple[float, float], ...] = ()
 
 
 class Node(NamedTuple):
@@ -70,6 +82,9 @@ class Node(NamedTuple):
         The size of its result.
     is_here : bool
         False for what was given a state, or belongs to another run.
+    until_end : str
+        What the time went to between its last body, if any, and its end: ``running`` where it was
+        cancelled in a body, ``delayed`` and ``queued`` where it waited for a time, or for a place.
     """
 
     id: NodeId
@@ -83,6 +98,7 @@ class Node(NamedTuple):
     shares: Mapping[NodeId, float]
     nbytes: int
     is_here: bool
+    until_end: Tail = "overhead"
 
     @property
     def is_whole(self) -> bool:
@@ -166,6 +182,7 @@ class _Reader:
         self._end_at = max(0.0, self._history[-1].at - self._start) if self._history else 0.0
         self._offsets = _offsets(self._history)
         self._dues = _dues(self._history)
+        self._tails = _tails(self._history)
         self._nodes: dict[NodeId, Node] = {}
 
     def read(self) -> Reading:
@@ -198,6 +215,7 @@ class _Reader:
             id, plan.slug, plan.name, sources, ready, self._end(id, record, ready, executions),
             executions, plan.order, {} if id[1] else _shares(record, self._records),
             header.nbytes if header is not None else 0, is_here,
+            self._tails.get(record.id, "overhead"),
         )  # fmt: skip
 
     def _end(
@@ -237,10 +255,28 @@ class _Reader:
         # What ran on after the run's end is none of its time.
         started, ended = min(started, self._end_at), min(ended, self._end_at)
         available = min(available, started)
-        return Execution(available, started, max(started, ended), attempt.worker, attempt.outcome)
+        fetched = [tuple(self._at(at, attempt.worker) for at in one) for one in attempt.fetched]
+        return Execution(
+            available, started, max(started, ended), attempt.worker, attempt.outcome,
+            _within(fetched, available, started),
+        )  # fmt: skip
 
     def _at(self, time: float, worker: str) -> float:
         return time + self._offsets.get(worker, 0.0) - self._start
+
+
+def _within(
+    intervals: Iterable[Sequence[float]], first: float, last: float
+) -> tuple[tuple[float, float], ...]:
+    """Return the parts of intervals that lie between two times, none of them twice."""
+    found: list[tuple[float, float]] = []
+    for begin, end in sorted((begin, end) for begin, end in intervals):
+        begin, end = max(begin, first), min(end, last)
+        if found and begin <= found[-1][1]:
+            begin, end = found[-1][0], max(end, found.pop()[1])
+        if begin < end:
+            found.append((begin, end))
+    return tuple(found)
 
 
 def _known(record: TaskRunRecord) -> Iterator[Attempt]:
@@ -273,6 +309,17 @@ def _dues(history: Iterable[HistoryEntry]) -> defaultdict[TaskRunId, list[float]
         if entry.task_run is not None and entry.old in ("Retrying", "Paused", "Scheduled"):
             dues[entry.task_run].append(entry.at)
     return dues
+
+
+def _tails(history: Iterable[HistoryEntry]) -> dict[TaskRunId, Tail]:
+    """Return what was going on with each task run that was ended from outside."""
+    return {
+        entry.task_run: _TAILS.get(entry.old, "overhead")
+        for entry in history
+        # What was rejected is a skip that no worker has made.
+        if entry.task_run is not None
+        and (entry.new == "Cancelled" or (entry.new == "Skipped" and entry.old == "Paused"))
+    }
 
 
 def _shares(record: TaskRunRecord, records: Records) -> Mapping[NodeId, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from dask_taskrunner.headers import TaskRunId
-from dask_taskrunner.machine.records import TaskRunRecord, read_by
+from dask_taskrunner.headers import Header, TaskRunId
+from dask_taskrunner.machine.records import TaskRunRecord, attempt_of, read_by
 
 Records: TypeAlias = Mapping[TaskRunId, TaskRunRecord]
 
@@ -15,6 +15,23 @@ _NONE: Final[Mapping[int, str]] = {}
 #: How the states that are read in the place of one run belong together: None for one alone, a list
 #: of trees for children, a dict for several results.
 Tree: TypeAlias = Any
+
+
+def tries_of(record: TaskRunRecord) -> int:
+    """Return which attempt came to the state of a run, or is the newest one; 0 where none is known.
+
+    What Dask executed once more after the end changed nothing.
+    """
+    final, newest = record.header, 0
+    for number, value in enumerate(record.values, start=1):
+        if not isinstance(value, Header):
+            newest = number
+        elif final is not None and value.execution == final.execution:
+            return number
+        elif attempt_of(value).outcome != "re-executed":
+            newest = number
+    # Where the client made the state, the last one was lost.
+    return newest
 
 
 def children_of(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecord]:

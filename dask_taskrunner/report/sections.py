@@ -8,17 +8,16 @@ from typing import Final, NamedTuple
 
 from dask_taskrunner.insight.paths import WORDS, CriticalPath, Step, told_parts
 from dask_taskrunner.view.failure_text import (
-    TOLD,
     Failure,
     FailureReport,
     NotRun,
     first_line,
-    whereabouts,
-    with_inputs,
 )
 from dask_taskrunner.view.html import dot, escaped, mono, pre
 from dask_taskrunner.view.text import format_duration
 
+#: So many kinds of failures are told of one by one.
+_TOLD: Final = 20
 #: So many names of task runs stand in a line.
 _NAMED: Final = 8
 #: Of so many failures the traceback is seen at once.
@@ -68,38 +67,29 @@ def failures(report: FailureReport, held_back: Mapping[str, Sequence[str]]) -> s
     alike: dict[tuple[str, str], list[Failure]] = {}
     for failure in report.failed:
         # What they say may name a line, a file, a price: in all but its numbers it is the same.
-        task, said = failure.slug.partition("[")[0], _NUMBER.sub("0", first_line(failure.message))
+        task, said = failure.slug.partition("[")[0], _NUMBER.sub("0", failure.said)
         alike.setdefault((task, said), []).append(failure)
     groups = [*alike.values()]
     told = "".join(
         _failure(group, held_back, is_open=place < _OPEN)
-        for place, group in enumerate(groups[:TOLD])
+        for place, group in enumerate(groups[:_TOLD])
     )
-    if more := [one for group in groups[TOLD:] for one in group]:
+    if more := [one for group in groups[_TOLD:] for one in group]:
         told += f"<p>Failed as well: {_slugs([one.slug for one in more])}.</p>"
     known = {slug for slugs in held_back.values() for slug in slugs}
     others = [one for one in report.not_run if one.slug not in known]
-    return _headline(report) + told + _not_run(others)
-
-
-def _headline(report: FailureReport) -> str:
-    count, kept = len(report.failed), len(report.not_run)
-    runs = "task run" if report.total == 1 else "task runs"
-    line = f"{count:,} of {report.total:,} {runs} failed"
-    because = "it" if count == 1 else "them"
-    return f"<p>{line}{f', and {kept:,} did not run because of {because}' if kept else ''}.</p>"
+    return f"<p>{escaped(report.in_short)}.</p>" + told + _not_run(others)
 
 
 def _failure(
     group: Sequence[Failure], held_back: Mapping[str, Sequence[str]], *, is_open: bool
 ) -> str:
     first, others = group[0], [one.slug for one in group[1:]]
-    said = with_inputs(first)
     stopped = list(dict.fromkeys(slug for one in group for slug in held_back.get(one.slug, ())))
     parts = [
-        f"<h3>{dot('Failed')} {slug(first.slug)} {escaped(first_line(first.message))}</h3>",
-        f'<p class="quiet">{escaped(whereabouts(first))}</p>',
-        f"<p>{mono(said)}</p>" if said else "",
+        f"<h3>{dot('Failed')} {slug(first.slug)} {escaped(first.said)}</h3>",
+        f'<p class="quiet">{escaped(first.where)}</p>',
+        f"<p>{mono(first.given)}</p>" if first.given else "",
         _fold("traceback", first.traceback, is_open=is_open),
         _fold("last lines of its log", "\n".join(first.logged)),
         f"<p>{len(others):,} more failed alike: {_slugs(others)}.</p>" if others else "",
@@ -164,7 +154,8 @@ _PARTS: Final = {
     "running": "running",
     "delayed": "retry delay",
     "queued": "queued",
-    "overhead": "sending, fetching",
+    "fetching": "fetching",
+    "overhead": "sending",
 }
 
 

@@ -6,14 +6,14 @@ const table = (data, seek) => {
   const ALL = [
     ["task run", (r) => r[0]], ["task", (r) => data.names[r[1]]], ["state", (r) => data.states[r[2]]],
     ["attempts", (r) => r[4]], ["ready", (r) => r[5], time], ["ended", (r) => r[6], time],
-    ["running", part(0), time], ["retry delay", part(1), time], ["queued", part(2), time], ["sending, fetching", part(3), time],
+    ["running", part(0), time], ["retry delay", part(1), time], ["queued", part(2), time], ["fetching", part(3), time], ["sending", part(4), time],
     ["slack", (r) => r[10], time], ["result", (r) => r[9] || null, size], ["worker", (r) => data.texts[r[7]]], ["message", (r) => data.texts[r[3]]],
   ];
   // A column in which nothing stands is no help; the first three are there always.
   const COLUMNS = ALL.filter(([, value], n) => n < 3 || data.rows.some((row) => { const found = value(row); return found != null && found !== ""; }));
   const TELLS = {
     ready: "when all that it waited for had ended, from the start of the run", ended: "from the start of the run",
-    "sending, fetching": "and scheduling: what was neither running nor waiting", slack: "by how much later it could have ended without the run ending later",
+    fetching: "inputs from other workers", sending: "and scheduling: what was neither running, nor waiting, nor fetching", slack: "by how much later it could have ended without the run ending later",
   };
   const search = byId("filter"), states = byId("state"), head = document.querySelector("#runs thead"), body = document.querySelector("#runs tbody");
   let order = null, down = false, from = 0, most = PAGE, shown = [];

@@ -110,6 +110,10 @@ class InProcessChannel(InProcessResults):
             envelope = self._executions.execute(task, before, worker)
             envelope.header = at_virtual_times(envelope.header, at, seconds)
             task.value = envelope
+            if envelope.header.started is None:
+                # What was skipped, or has paused, had no body to take its time.
+                with self._changed:
+                    self._workers.hasten(task, now)
             if seconds == 0 or envelope.header.started is None:
                 return
         line = BodyBegan(run.id, run.submission, self._execution(task), at)
@@ -230,7 +234,7 @@ class InProcessChannel(InProcessResults):
         """Return nothing: what is lost was told of at once."""
         return []
 
-    def look(self) -> None:
+    def look(self, timeout: float = 0.0) -> None:
         """Return nothing: here nothing waits for a worker."""
 
     def need(self, id: TaskRunId, slug: str) -> Need:  # noqa: ARG002

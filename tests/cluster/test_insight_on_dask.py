@@ -8,8 +8,9 @@ import time
 
 import pytest
 from distributed import Client, LocalCluster
+from marks import eventually
 
-from dask_taskrunner import DaskTaskRunner, Flow, task
+from dask_taskrunner import DaskTaskRunner, Flow, exceptions, task
 
 pytestmark = pytest.mark.cluster
 
@@ -67,6 +68,62 @@ def test_sixty_sleeping_tasks_measured_on_four_workers_tell_how_long_two_take(of
     assert predicted.seconds == pytest.approx(took, rel=0.15)
 
 
+@task(resources={"DB": 1})
+def reads(marks):
+    marks.add("reads")
+    marks.wait("done")
+
+
+@task
+def uses(marks):
+    marks.add("uses")
+    marks.wait("done")
+
+
+@task(resources={"GPU": 1})
+def fits():
+    pass
+
+
+def test_the_workers_tell_why_what_was_sent_does_not_begin(marks):
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=2,
+            resources={"DB": 1},
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        DaskTaskRunner(client=client) as runner,
+    ):
+        with Flow("limits") as flow:
+            for _ in range(2):
+                reads(marks)
+                uses(marks)
+            sleeps(0, upstream_tasks=[fits()])
+        with pytest.warns(exceptions.UnsatisfiableWarning, match="fits needs GPU=1"):
+            run = runner.start(flow)
+        marks.wait("reads")
+        marks.wait("uses")
+
+        def why(*slugs):
+            # Which of those that are alike begins is Dask's choice.
+            told = [run.explain(slug).root_cause for slug in slugs]
+            return sorted((one.kind, one.text) for one in told)
+
+        # Bodies are heard of after a moment, and how busy a worker is comes with its heartbeats.
+        reading, using = ("reads", "reads-2"), ("uses", "uses-2")
+        assert eventually(lambda: [kind for kind, _ in why(*reading)] == ["limit", "running"])
+        assert " needs DB=1, and what the workers have of that is taken by" in why(*reading)[0][1]
+        assert eventually(lambda: [kind for kind, _ in why(*using)] == ["busy", "running"])
+        assert "all 2 threads of the 1 worker that uses" in why(*using)[0][1]
+        assert why("sleeps") == [("no-worker", "fits needs GPU=1, and no worker has that")]
+        run.cancel()
+        marks.add("done")
+        run.wait(20)
+
+
 def test_the_critical_path_of_a_run_on_workers_explains_all_its_time(runner):
     with Flow("chain") as flow:
         sleeps(0.3, upstream_tasks=[sleeps(0.5)])
@@ -84,3 +141,29 @@ def test_the_critical_path_of_a_run_on_workers_explains_all_its_time(runner):
     assert path.slack["sleeps"] == pytest.approx(path.slack["sleeps-2"], abs=0.05)
     for step in path:
         assert step.running == pytest.approx(run.table(step.slug)[0]["seconds"], abs=0.01)
+
+
+def test_what_an_input_took_on_its_way_is_told(runner, client):
+    @task
+    def makes():
+        return bytes(60_000_000)
+
+    @task
+    def reads(data):
+        return len(data)
+
+    first, second = sorted(client.scheduler_info()["workers"])[:2]
+    with Flow("move") as flow:
+        data = makes(task_args={"workers": [first]})
+        here = reads(data, task_args={"workers": [first]})
+        there = reads(data, task_args={"workers": [second]})
+    run = runner.run(flow)
+    made = run[data].attempts[-1].ended
+    # The flow's definition may come from another worker as well, before.
+    came = [
+        [one for one in run[slug].attempts[-1].fetched if one[1] > made] for slug in (here, there)
+    ]
+    assert came[0] == []
+    ((begin, end),) = came[1]
+    assert made <= begin < end <= run[there].attempts[-1].started
+    assert run.explain(there).spent["fetching"] == pytest.approx(end - begin, rel=0.5)

@@ -66,6 +66,7 @@ class FakeWorker:
         self.thread_id = 0
         # It is never busy, and says itself when a task has ended.
         self.state = SimpleNamespace(ready=(), executing=(), tasks={})
+        self.transfer_incoming_log = ()
 
     def get_current_task(self) -> None:
         return None
@@ -377,7 +378,7 @@ class FakeChannel:
                     events.append(ValueLost(at, id, submission, task.loss.text))
         return events
 
-    def look(self) -> list[WorkerView] | None:
+    def look(self, timeout: float = 0.0) -> list[WorkerView] | None:
         return self._backend.views
 
     def need(self, id: TaskRunId, slug: str) -> Need:

@@ -40,7 +40,7 @@ def path_of(flow, *faults, **options):
     for before, step in itertools.pairwise(path):
         assert step.began == pytest.approx(before.ended)
     for step in path:
-        parts = step.running + step.delayed + step.queued + step.overhead
+        parts = sum(getattr(step, name) for name in path.spent)
         assert parts == pytest.approx(step.seconds, abs=1e-6)
         assert path.slack[step.slug] == 0
     assert sum(path.spent.values()) == pytest.approx(path.seconds, abs=1e-6)
@@ -248,3 +248,14 @@ def test_a_long_path_is_told_by_its_ends():
     assert len(lines) == 22
     assert lines[11] == "  ... 11 more"
     assert lines[-1].startswith("  c-30")
+
+
+def test_a_body_that_never_ran_takes_no_time_of_those_that_would():
+    @task
+    def skips():
+        raise signals.SKIP("no news")
+
+    with Flow("skips") as flow:
+        c(b(skips()))
+    path = path_of(flow, takes("skips", 2), takes("b", 9), takes("c", 9))
+    assert path.seconds == pytest.approx(2)

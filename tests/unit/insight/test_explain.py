@@ -326,7 +326,9 @@ def test_what_took_longest_comes_first():
         c(b(1))
     why = explained(flow, "b", takes("b", 2), fail("b", attempts=1))
     assert [one.kind for one in why.time] == ["delayed", "running"]
-    assert why.spent == pytest.approx({"running": 4, "delayed": 60, "queued": 0, "overhead": 0})
+    assert why.spent == pytest.approx(
+        {"running": 4, "delayed": 60, "queued": 0, "fetching": 0, "overhead": 0}
+    )
 
 
 def test_a_child_that_took_much_longer_than_its_siblings_says_so():
@@ -369,7 +371,11 @@ def test_in_words_it_begins_with_the_root_cause():
     assert str(run.explain("c")).splitlines() == [
         "c is TriggerFailed",
         "  b[1] failed (attempt 2, in-process://0): ValueError: negative price",
-        ("  c was not run: all_successful: 1 of 3 upstream runs were not successful (1 Failed)"),
+        "  c was not run: all_successful: 1 of 3 upstream runs were not successful (1 Failed)",
+        (
+            "what to do: see run['b[1]'].logs and its state's traceback; once it is mended, "
+            "runner.run(flow, resume=run) runs what is left"
+        ),
     ]
     assert str(run.explain("b[1]")).splitlines()[2:] == [
         "it ran more than once",
@@ -378,6 +384,10 @@ def test_in_words_it_begins_with_the_root_cause():
         "  1 min 00 s waiting for a retry or an approval",
         "  4.0 s running",
         "  2.0 s waiting for a place on a worker",
+        (
+            "what to do: see run['b[1]'].logs and its state's traceback; once it is mended, "
+            "runner.run(flow, resume=run) runs what is left"
+        ),
     ]
 
 

@@ -15,8 +15,9 @@ from fakes.random_maps import random_maps
 
 from dask_taskrunner.insight.durations import time_of
 from dask_taskrunner.insight.paths import critical_path
+from dask_taskrunner.insight.pending import Moment
 from dask_taskrunner.insight.readings import node_id, read
-from dask_taskrunner.insight.reasons import Moment, reasons_for
+from dask_taskrunner.insight.reasons import reasons_for
 from dask_taskrunner.insight.repeats import repeats_of
 from dask_taskrunner.insight.replays import predict
 
@@ -61,7 +62,10 @@ def test_what_runs_says_where_and_for_how_long():
     assert why(story, 0) == [
         (
             "submitted",
-            "t0 was sent, and no worker has said that it runs: it waits for a place there",
+            (
+                "t0 was sent, and no worker has said that it runs: "
+                "it waits for a place or for its inputs there, or has only just begun"
+            ),
         )
     ]
     story.begins(0, "w7")

@@ -6,6 +6,7 @@ import pytest
 from fakes.gates import Gate, eventually
 
 from dask_taskrunner import Flow, task, watchdog
+from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.placement import WorkerView
 
 
@@ -42,17 +43,45 @@ def test_what_a_body_runs_for_is_told_meanwhile(start):
     gate.open()
 
 
-def test_what_the_watchdog_has_found_out_comes_first(start, backend, monkeypatch):
+@pytest.fixture
+def stuck(start, backend, monkeypatch):
+    """A run of which nothing begins, because others use the cluster."""
     monkeypatch.setattr(watchdog, "STILL_AFTER", 0.05)
     gate = Gate("explained stalls")
     for _ in backend.workers:
         backend.pool.submit(gate.pass_through)
     gate.wait()
+
+    def start_it():
+        with Flow("etl") as flow:
+            save(load())
+        return start(flow)
+
+    yield start_it, gate
+    gate.open()
+
+
+def test_why_nothing_begins_is_asked_of_the_workers(stuck, backend):
+    start, gate = stuck
     backend.views = [WorkerView("tcp://10.0.0.1:33", "w0", 1, {}, 1)]
-    with Flow("etl") as flow:
-        save(load())
-    run = start(flow)
+    run = start()
+    assert eventually(lambda: run["load"].record.phase == "submitted")
+    text = "all 1 threads of the 1 worker that load may run on are busy"
+    assert run.explain("save").root_cause == ("busy", "load", text)
+    backend.views = []
+    assert run.explain("save").root_cause == ("no-worker", "load", "no worker is connected")
+    gate.open()
+    assert run.wait(10).explain("save").root_cause.kind == "succeeded"
+
+
+def test_where_the_workers_cannot_be_asked_the_watchdog_has_the_word(stuck, backend):
+    start, gate = stuck
+    backend.views = [WorkerView("tcp://10.0.0.1:33", "w0", 1, {}, 1)]
+    run = start()
     assert eventually(lambda: run.notes)
+    # Nothing that is noted besides is why nothing happens.
+    run.listener.add_note(Note("a log line was dropped", None, 20), 0.0)
+    backend.views = None
     text = "2 task runs wait for a place: all 1 threads of 1 workers are busy"
     assert run.explain("save").root_cause == ("stalled", "", text)
     gate.open()

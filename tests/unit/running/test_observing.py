@@ -135,6 +135,57 @@ def test_what_has_grown_is_part_of_what_it_has_grown_from():
     assert ends["grows/c"].upstream == ("grows/b", "grows")
 
 
+def test_a_failure_is_told_with_its_type_and_its_traceback():
+    @task
+    def breaks():
+        raise signals.FAIL("quota: used up")
+
+    with Flow("etl") as flow:
+        c(breaks())
+    _, changes = heard(flow)
+    ends = {change.slug: change for change in changes}
+    assert ends["breaks"].error_type == "FAIL"
+    assert "quota: used up" in ends["breaks"].traceback
+    # What `result` raises.
+    assert (ends["c"].error_type, ends["c"].traceback) == ("UpstreamFailed", None)
+
+
+def test_what_an_attempt_ended_with_is_told_of_each_kind_of_error():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    @task(max_retries=1, retry_delay=1)
+    def fails(kind):
+        if context.attempt == 2:
+            return
+        raise {"fail": signals.FAIL("quota: used up"), "mute": Mute(), "exit": SystemExit(3)}[kind]
+
+    @task(timeout=5, max_retries=1, retry_delay=1)
+    def slow():
+        pass
+
+    @task
+    def asks():
+        if context.attempt == 1:
+            raise signals.RETRY("later: please", delay=1)
+
+    with Flow("etl") as flow:
+        for kind in ("fail", "mute", "exit"):
+            fails(kind)
+        slow()
+        asks()
+    run, _ = heard(flow, takes("slow", 9))
+    errors = {slug: run[slug].attempts[0].error for slug in run}
+    assert errors == {
+        "fails": "FAIL: quota: used up",
+        "fails-2": "Mute: (its text could not be made: RuntimeError)",
+        "fails-3": "SystemExit: 3",
+        "slow": "TimeoutError: it ran longer than its timeout of 5 s; its code was stopped",
+        "asks": None,
+    }
+
+
 def test_a_run_that_goes_on_tells_of_it():
     @task
     def pauses():
