@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable
 from importlib.metadata import version
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.input_lines import line_of
 from dask_taskrunner.insight.paths import critical_path
@@ -76,7 +77,8 @@ def _held_back(records: Iterable[TaskRunRecord]) -> dict[str, list[str]]:
         if header is not None and header.state == "TriggerFailed":
             cause = header.more.get("root_cause")
             if cause:
-                held_back.setdefault(cause[0], []).append(record.plan.slug)
+                # As the failures are called, whatever is in their names.
+                held_back.setdefault(harmless(cause[0]), []).append(harmless(record.plan.slug))
     return held_back
 
 

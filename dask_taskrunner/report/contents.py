@@ -7,6 +7,7 @@ seconds from the run's start.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.headers import TaskRunId
@@ -34,7 +35,9 @@ _BRIEF: Final = 60
 #: they share what is left.
 _ALL: Final = 4_700_000
 _ROW: Final = 100
-_ATTEMPT: Final = 95
+_ATTEMPT: Final = 110
+#: So many times at which one attempt's inputs came are drawn.
+_FETCHED: Final = 20
 
 
 class Rooms(NamedTuple):
@@ -106,6 +109,8 @@ class Bar(NamedTuple):
         When its body ran.
     worker, outcome : str
         Where, and what came of it.
+    fetched : tuple of (float, float)
+        When its inputs came from other workers.
     """
 
     row: int
@@ -116,6 +121,7 @@ class Bar(NamedTuple):
     ended: float
     worker: str
     outcome: str
+    fetched: tuple[tuple[float, float], ...] = ()
 
 
 def contents(
@@ -183,7 +189,11 @@ def _in_lanes(bars: Sequence[Bar], words: _Words) -> dict[str, list[Any]]:
             [bar.row, at.lane, *map(_short, time), words.outcomes[bar.outcome]]
             for (bar, at), time in zip(pairs, times, strict=True)
         ],
-        "waits": [[_short(bar.since), _short(bar.placed)] for bar in bars],
+        "waits": [
+            # What was fetched comes last, and takes no room where nothing was.
+            [*map(_short, (bar.since, bar.placed, *chain(*bar.fetched[:_FETCHED])))]
+            for bar in bars
+        ],
     }
 
 
@@ -215,7 +225,9 @@ def _bars(row: int, node: Node | None, again: Iterable[Execution], places: Place
         available = max(body.available, min(since, body.started))
         placed = min(available + places.queued(body), body.started)
         waited = min(since, available), available, placed
-        yield Bar(row, *waited, body.started, body.ended, body.worker, body.outcome)
+        yield Bar(
+            row, *waited, body.started, body.ended, body.worker, body.outcome, body.fetched
+        )  # fmt: skip
         since = max(since, body.ended)
     for body in again:
         yield _without_wait(row, body)

@@ -12,7 +12,7 @@ const prepared = (canvas, width, height) => {
 };
 
 const theme = () => {
-  const colors = Object.fromEntries(["text", "back", "soft", "quiet", "line", "bad", "delayed", "queued", "overhead", "focus"].map((name) => [name, color(name)]));
+  const colors = Object.fromEntries(["text", "back", "soft", "quiet", "line", "bad", "delayed", "queued", "fetching", "overhead", "focus"].map((name) => [name, color(name)]));
   const stripes = document.createElement("canvas"), paint = stripes.getContext("2d");
   stripes.width = stripes.height = 6;
   paint.strokeStyle = colors.delayed; paint.lineWidth = 1.8;
@@ -37,6 +37,8 @@ const paintAxis = (paint, view, colors) => {
 // What a body waited for is told apart by its height as well as by its color.
 const paintWait = (paint, view, colors, { bar, from }, y) => {
   const parts = [[bar.since, bar.available, "delayed", 9], [bar.available, bar.placed, "queued", 2], [bar.placed, bar.started, "overhead", 5]];
+  // Inputs may come while there is no place yet.
+  for (let n = 0; n < bar.fetched.length; n += 2) parts.push([bar.fetched[n], bar.fetched[n + 1], "fetching", 11]);
   for (const [since, until, kind, high] of parts) {
     const x = view.x(Math.max(since, from, view.from)), end = view.x(Math.min(until, view.to));
     if (end - x < 0.7) continue;

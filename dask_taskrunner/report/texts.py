@@ -6,14 +6,10 @@ import json
 import re
 from typing import Final
 
-#: What terminals take for orders: colors, moves of the cursor, titles of windows.
-_ORDERS: Final = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\))")
-#: Codes that are no text; halves of characters, which no file can hold; and marks that turn round
-#: what follows them, which need not be what it seems.
-_CODES: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
-)
-_PICTURES: Final = 0x2400
+from dask_taskrunner.control_codes import harmless
+
+#: Halves of characters, which no file can hold, and what is no character at all.
+_HALVES: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")
 #: What stands where a text was cut.
 CUT: Final = "(cut: the report has no room for more) …"
 _MORE: Final = "…"
@@ -22,15 +18,8 @@ _WIDEST: Final = 12
 
 
 def printable(text: str) -> str:
-    r"""Return a text in which every code that is none is a picture of itself: ``\x07`` is ``␇``."""
-    return _CODES.sub(_picture, _ORDERS.sub("", text.replace("\r\n", "\n")))
-
-
-def _picture(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code < 0x20:
-        return chr(_PICTURES + code)
-    return "\u2421" if code == 0x7F else "\ufffd"
+    r"""Return a text that a page can show: of a code that is none it shows the number, ``\x07``."""
+    return _HALVES.sub("\ufffd", harmless(text))
 
 
 class Room:

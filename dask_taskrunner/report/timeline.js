@@ -9,12 +9,13 @@ const timeline = (data, find) => {
   let lanes = kinds.thread, from = 0, to = span, picked = null, onPath = false, choosing = null, colors = theme(), waiting = false;
   const only = new Set(), most = mostAtATime(bars);
 
+  const fetching = ({ fetched }, from = 0) => fetched.reduce((sum, at, n) => n % 2 ? sum + Math.max(0, at - Math.max(from, fetched[n - 1])) : sum, 0);
   const describe = (bar) => {
     const row = data.rows[bar.row], part = (from, to, words) => to - from >= 0.00005 ? `\n${time(to - from)} ${words}` : "";
     const does = bar.outcome === "running" ? "has been running for" : "took";
     return `${row[0]}: ${bar.outcome}, began ${time(bar.started) || "0 ms"} after the start, ${does} ${time(bar.ended - bar.started)}`
       + part(bar.since, bar.available, "waiting for a retry or an approval before") + part(bar.available, bar.placed, "waiting for a place on a worker")
-      + part(bar.placed, bar.started, "sending, scheduling and fetching inputs") + `\non ${data.lanes[bar.lane]}`;
+      + part(0, fetching(bar), "fetching inputs from other workers") + part(0, bar.started - bar.placed - fetching(bar, bar.placed), "sending and scheduling") + `\non ${data.lanes[bar.lane]}`;
   };
 
   // --- what is seen ---

@@ -11,9 +11,8 @@ from dask_taskrunner import report
 
 #: What is written on what; and what is drawn, which need not be as strong.
 WRITTEN = [(ink, ground) for ink in ("text", "quiet", "link") for ground in ("back", "soft")]
-DRAWN = [
-    (ink, "back") for ink in ("bad", "delayed", "queued", "overhead", "running", "focus")
-]  # fmt: skip
+PARTS = ("running", "delayed", "queued", "fetching", "overhead")
+DRAWN = [(ink, "back") for ink in ("bad", "focus", *PARTS)]
 
 
 def luminance(color):

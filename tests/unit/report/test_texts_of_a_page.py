@@ -14,27 +14,19 @@ from dask_taskrunner.report.texts import CUT, Room, printable
     [
         ("two\nlines\tand a tab", "two\nlines\tand a tab"),
         ("windows\r\nlines", "windows\nlines"),
-        ("50 %\r100 %", "50 %␍100 %"),
-        ("nul\x00bell\x07", "nul␀bell␇"),
-        ("delete\x7f", "delete␡"),
+        ("nul\x00bell\x07", r"nul\x00bell\x07"),
         ("\x1b[1;31mred\x1b[0m", "red"),
         ("\x1b]0;a title\x07text", "text"),
-        ("\x1b]0;a title\x1b\\text", "text"),
+        ("turned \u202eround", r"turned \u202eround"),
         ("half of one: \ud83d", "half of one: \ufffd"),
         ("a file's name: \udcff", "a file's name: \ufffd"),
-        ("turned \u202eround", "turned \ufffdround"),
         ("Größe 🎈 עברית", "Größe 🎈 עברית"),
     ],
 )
-def test_codes_that_are_no_text_are_pictures_of_themselves(text, shown):
+def test_what_is_no_text_can_be_seen_and_written_into_a_file(text, shown):
     assert printable(text) == shown
     assert printable(shown) == shown
     shown.encode()
-
-
-def test_an_order_that_is_not_ended_is_seen():
-    assert printable("\x1b[1;3") == "␛[1;3"
-    assert printable("\x1b]0;never ended") == "␛]0;never ended"
 
 
 def test_what_fits_is_kept():
