@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 from importlib.metadata import version
+from typing import Final
 
 from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.flow_insight import FlowInsight
@@ -20,6 +21,10 @@ from dask_taskrunner.report.sections import Tile
 from dask_taskrunner.reporting import failure_report
 from dask_taskrunner.states import utc
 from dask_taskrunner.view.text import format_duration, in_order
+
+#: A picture of more bytes is not shown, and so many notes are: the last ones.
+_PICTURE: Final = 2_000_000
+_NOTES: Final = 500
 
 
 def report_of(run: FlowInsight, where: str) -> Report:
@@ -37,8 +42,7 @@ def report_of(run: FlowInsight, where: str) -> Report:
     reading, final = read(snapshot.records, snapshot.history), snapshot.final
     path = None if final is None else critical_path(reading)
     now, logs = driver.channel.clock.time(), driver.channel.logs
-    graph = run._graph(snapshot.records)
-    graph.feed(snapshot.history)
+    graph = _graph(run, snapshot, now)
     records = snapshot.in_order(run._known())
     goes_on = final is None or not final.is_finished
     return Report(
@@ -48,16 +52,33 @@ def report_of(run: FlowInsight, where: str) -> Report:
         facts=_facts(run, where, snapshot, now),
         tiles=_tiles(snapshot, reading, now),
         counts=dict(in_order(snapshot.counts)),
-        graph=graph.svg(now),
+        graph=graph,
         path=path,
         failures=failure_report(run.flow.name, run.run_name, run._plan, snapshot.records, logs),
         held_back=_held_back(records.values()),
-        notes=[f"{note.time:%H:%M:%S} {note.task_run or '-'} {note.text}" for note in run.notes],
+        notes=_notes(run),
         contents=contents(
             records, reading, {} if path is None else path.slack, logs,
-            path={step.slug for step in path or ()}, until=now if goes_on else None,
+            path={step.slug for step in path or ()}, goes_on=goes_on, taken=len(graph),
+            until=now if goes_on else snapshot.history[-1].at,
         ),
     )  # fmt: skip
+
+
+def _graph(run: FlowInsight, snapshot: Snapshot, now: float) -> str:
+    graph = run._graph(snapshot.records)
+    graph.feed(snapshot.history)
+    picture = graph.svg(now)
+    if len(picture) <= _PICTURE:
+        return picture
+    return "<p>The graph is too large for this page: run.visualize('graph.svg') draws it.</p>"
+
+
+def _notes(run: FlowInsight) -> list[str]:
+    notes = run.notes[-_NOTES:]
+    told = [f"{note.time:%H:%M:%S} {note.task_run or '-'} {note.text}" for note in notes]
+    more = len(run.notes) - len(notes)
+    return [f"({more:,} earlier ones are not shown)", *told] if more > 0 else told
 
 
 def _message(snapshot: Snapshot, now: float, *, goes_on: bool) -> str:

@@ -49,9 +49,12 @@ class Rooms(NamedTuple):
     briefs: Room
 
 
-def rooms_for(rows: int, attempts: int) -> Rooms:
-    """Return the room for the texts of a report of so many task runs and attempts."""
-    left = max(_ALL - rows * _ROW - attempts * _ATTEMPT, _ALL // 10)
+def rooms_for(rows: int, attempts: int, taken: int = 0) -> Rooms:
+    """Return the room for the texts of a report of so many task runs and attempts.
+
+    ``taken`` is how much of it has been used up for other things.
+    """
+    left = max(_ALL - taken - rows * _ROW - attempts * _ATTEMPT, _ALL // 10)
     most = _LOGS, _FAILURES, _MESSAGES, _BRIEFS
     return Rooms(*(Room(min(one, left * one // sum(most))) for one in most))
 
@@ -132,6 +135,8 @@ def contents(
     *,
     path: Collection[str] = (),
     until: float | None = None,
+    goes_on: bool = False,
+    taken: int = 0,
 ) -> dict[str, Any]:
     """Return what the page's script draws.
 
@@ -148,33 +153,39 @@ def contents(
     path : collection of str, optional
         The slugs of what is on the critical path.
     until : float, optional
-        Where the run goes on: in epoch seconds, what runs has run until then.
+        What runs has run until then, in epoch seconds: until now, or until the run's end.
+    goes_on : bool, optional
+        Whether the run does.
+    taken : int, optional
+        How many bytes the page has without this.
     """
-    rooms = rooms_for(len(records), sum(len(one.values) for one in records.values()))
+    attempts = sum(len(one.values) for one in records.values())
+    rooms = rooms_for(len(records), attempts, taken)
     words, places = _Words(rooms), places_of(reading)
     details = _Details(logs, words, rooms)
     rows, bars = [], list[Bar]()
     for number, record in enumerate(records.values()):
-        node, attempts = reading.nodes.get((record.id, False)), record.attempts()
+        node, tries = reading.nodes.get((record.id, False)), record.attempts()
         ready = None if node is None else _ready(node, reading)
         took = spent(node, places) if node is not None and node.ended is not None else None
         rows.append([
-            *_row(record, attempts, words),
+            *_row(record, tries, words),
             _short(ready), _short(None if node is None else node.ended),
-            words.texts[attempts[-1].worker if attempts else ""],
+            words.texts[tries[-1].worker if tries else ""],
             None if took is None else [_short(part) for part in took],
             0 if record.header is None else record.header.nbytes,
             _short(slack.get(record.plan.slug)),
         ])  # fmt: skip
         bars += _bars(number, node, reading.again.get(record.id, ()), places)
-        bars += _going_on(number, attempts, reading.start, until)
-        details.add(number, record, attempts)
+        bars += _going_on(number, tries, reading.start, until)
+        details.add(number, record, tries)
     return {
         "rows": rows,
         **_in_lanes(bars, words),
         "path": [n for n, one in enumerate(records.values()) if one.plan.slug in path],
         "details": details.found,
         "seconds": _short(reading.seconds),
+        "goes_on": goes_on,
         **words.lists(),
     }
 

@@ -21,7 +21,8 @@ const finished = (label, bars) => {
 const lanesByThread = (data, bars) => {
   const found = data.lanes.map(() => []);
   bars.forEach((bar) => found[bar.lane].push(bar));
-  return found.map((own, n) => finished(data.lanes[n].replace(/^[a-z]+:\/\//, ""), own));
+  const worker = (n) => (data.lanes[n] || "").replace(/ #\d+$/, "");
+  return found.map((own, n) => ({ ...finished(data.lanes[n].replace(/^[a-z]+:\/\//, ""), own), isLast: worker(n) !== worker(n + 1) }));
 };
 
 const lanesByRun = (data, bars) => {

@@ -120,7 +120,8 @@ const paintLanes = (canvas, view, colors) => {
   const at = (n) => TOP + n * LANE - view.scrolled;
   paint.save(); paint.beginPath(); paint.rect(0, TOP, view.width, view.height); paint.clip();
   for (let n = first; n < last; n++) {
-    paint.fillStyle = colors.line; paint.globalAlpha = 0.5; paint.fillRect(0, at(n) + LANE - 0.5, view.width, 0.5); paint.globalAlpha = 1;
+    // The threads of a worker stand together.
+    paint.fillStyle = colors.line; paint.globalAlpha = view.lanes[n].isLast ? 1 : 0.5; paint.fillRect(0, at(n) + LANE - 0.5, view.width, view.lanes[n].isLast ? 1 : 0.5); paint.globalAlpha = 1;
     const label = view.lanes[n].label, letters = Math.floor((view.left - 10) / 6.2);
     paint.fillStyle = colors.text;
     paint.fillText(label.length > letters ? `…${label.slice(1 - letters)}` : label, 4, at(n) + 14, view.left - 8);

@@ -12,7 +12,7 @@ const timeline = (data, find) => {
   const fetching = ({ fetched }, from = 0) => fetched.reduce((sum, at, n) => n % 2 ? sum + Math.max(0, at - Math.max(from, fetched[n - 1])) : sum, 0);
   const describe = (bar) => {
     const row = data.rows[bar.row], part = (from, to, words) => to - from >= 0.00005 ? `\n${time(to - from)} ${words}` : "";
-    const does = bar.outcome === "running" ? "has been running for" : "took";
+    const does = bar.outcome !== "running" ? "took" : data.goes_on ? "has been running for" : "ran on when the run had ended, after";
     return `${row[0]}: ${bar.outcome}, began ${time(bar.started) || "0 ms"} after the start, ${does} ${time(bar.ended - bar.started)}`
       + part(bar.since, bar.available, "waiting for a retry or an approval before") + part(bar.available, bar.placed, "waiting for a place on a worker")
       + part(0, fetching(bar), "fetching inputs from other workers") + part(0, bar.started - bar.placed - fetching(bar, bar.placed), "sending and scheduling") + `\non ${data.lanes[bar.lane]}`;

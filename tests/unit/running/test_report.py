@@ -9,8 +9,9 @@ import time
 import pytest
 from fakes.gates import Gate, eventually
 
-from dask_taskrunner import Flow, Parameter, task, unmapped
+from dask_taskrunner import Flow, Parameter, reports, task, unmapped
 from dask_taskrunner.insight.readings import read
+from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.report import contents as report_contents
 from dask_taskrunner.report.contents import contents
 from dask_taskrunner.states import COLORS
@@ -157,6 +158,46 @@ def test_what_runs_is_on_the_timeline_until_now_and_what_waits_has_no_time(start
     assert rows["wait"][5:7] == [0.0, None]
     assert rows["divide"][5:7] == [None, None]
     assert data["path"] == []
+
+
+def test_what_ran_on_when_its_run_had_ended_is_on_the_timeline_until_then(start, report):
+    gate = Gate("report of what runs on")
+
+    @task
+    def wait():
+        gate.pass_through()
+
+    with Flow("etl") as flow:
+        wait()
+    run = start(flow)
+    try:
+        assert eventually(lambda: run["wait"].state.is_running())
+        run.cancel()
+        assert eventually(lambda: run.state.is_finished())
+        data = data_of(report(run))
+    finally:
+        gate.open()
+    ((_, _, _, started, ended, outcome),) = data["bars"]
+    assert data["outcomes"][outcome] == "running"
+    assert started <= ended <= data["seconds"]
+    assert not data["goes_on"]
+
+
+def test_a_graph_that_is_too_large_and_notes_that_are_too_many_are_not_there(
+    finish, report, monkeypatch
+):
+    monkeypatch.setattr(reports, "_PICTURE", 10)
+    monkeypatch.setattr(reports, "_NOTES", 2)
+    with Flow("etl") as flow:
+        numbers(3)
+    run = finish(flow)
+    for n in range(5):
+        run.listener.add_note(Note(f"note {n}", None), 0.0)
+    page = report(run)
+    assert "<svg" not in page
+    assert "run.visualize('graph.svg') draws it" in page
+    assert "(3 earlier ones are not shown)" in page
+    assert ["note 2" in page, "note 3" in page] == [False, True]
 
 
 def test_of_what_failed_what_did_not_run_because_of_it_is_told(finish, report):
