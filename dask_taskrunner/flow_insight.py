@@ -99,7 +99,7 @@ class FlowInsight(FlowRecord):
         if isinstance(meant, GroupRun):
             return self._explain_group(meant)
         record, records = meant.record, dict(self._driver.machine.records)
-        reading = read(records, self.history)
+        reading = read(records, self.history, self._driver.channel.need)
         time, spent = time_of(record, node_id(record), records, reading)
         return Explanation(
             meant.slug,
@@ -169,7 +169,8 @@ class FlowInsight(FlowRecord):
 
         The run is replayed: every attempt takes as long as it did, waits for what it waited for,
         and takes a place on a worker; inputs travel as fast as they did. How many bodies a worker
-        runs at a time is not in the history: it is taken to be as many as one was ever seen to run.
+        runs at a time is not in the history: it is taken to be as many as one was ever seen to run;
+        and so are the resources that it has for those that need some.
         No place stays empty while something could take it, which Dask does not always bring about:
         the answer is rather too small than too large, and ``unchanged`` shows by how much. What was
         made again because a worker died is not replayed.
@@ -230,4 +231,4 @@ class FlowInsight(FlowRecord):
             )
         from dask_taskrunner.insight.readings import read
 
-        return read(self._driver.machine.records, self.history)
+        return read(self._driver.machine.records, self.history, self._driver.channel.need)
