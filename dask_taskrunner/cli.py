@@ -6,22 +6,39 @@ It uses the public API like any other user, and knows no cluster but through `Da
 from __future__ import annotations
 
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+)
 from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
+from types import ModuleType
+from typing import TextIO, cast
 
 import click
 
-from dask_taskrunner import DaskTaskRunner, exceptions
+from dask_taskrunner import DaskTaskRunner
+from dask_taskrunner.cli_errors import (
+    CLUSTER as CLUSTER,
+)
+from dask_taskrunner.cli_errors import (
+    FAILED,
+    INTERRUPTED,
+    SUCCESS,
+    USAGE,
+    errors_as_exits,
+)
 from dask_taskrunner.cli_targets import find_flow, parameter_help, place_of, read_parameters
-from dask_taskrunner.cli_watching import keep_running
+from dask_taskrunner.cli_watching import KeptRunner, keep_running
 from dask_taskrunner.flow_checks import find_problems
+from dask_taskrunner.view.pipes import Pipe
 from dask_taskrunner.view.progress import STYLES, Style
-
-SUCCESS, FAILED, USAGE, CLUSTER, INTERRUPTED = 0, 1, 2, 3, 130
 
 _workers_option = click.option(
     "--workers",
@@ -45,6 +62,11 @@ def main(args: Sequence[str] | None = None) -> int:
     int
         The exit code, as ``dask-taskrunner --help`` lists them.
     """
+    with _readers_may_go():
+        return _main(args)
+
+
+def _main(args: Sequence[str] | None) -> int:
     try:
         code = commands.main(args, prog_name="dask-taskrunner", standalone_mode=False)
     except click.ClickException as error:
@@ -176,8 +198,8 @@ def run(
     once = partial(_run_once, target, assignments, progress, report)
     if watch:
         directory = place_of(target).parent
-        with _errors_as_exits(), _runner(workers, address) as runner:
-            keep_running(directory, partial(once, lambda: nullcontext(runner)))
+        with KeptRunner(directory, partial(_runner, workers, address)) as kept:
+            keep_running(directory, partial(once, kept))
     return once(lambda: _runner(workers, address))
 
 
@@ -190,10 +212,10 @@ def _run_once(
 ) -> int:
     flow = find_flow(target)
     parameters = read_parameters(flow, assignments)
-    with _errors_as_exits():
+    with errors_as_exits():
         # What is missing is told before a cluster is started.
         flow.resolve_parameters(parameters)
-    with _errors_as_exits(), open_runner() as runner:
+    with errors_as_exits(), open_runner() as runner:
         flow_run = runner.run(flow, parameters=parameters, progress=progress)
     if report is not None:
         flow_run.report(report)
@@ -231,8 +253,7 @@ def check(target: str, assignments: tuple[str, ...]) -> int:
     It looks for parameters that have no value, tasks that lack an argument or stand in a circle,
     and arguments and functions that cannot be sent to a cluster.
     """
-    with _errors_as_exits():
-        flow = find_flow(target)
+    flow = find_flow(target)
     problems = find_problems(flow, read_parameters(flow, assignments))
     for problem in problems:
         click.echo(problem, err=True)
@@ -269,7 +290,7 @@ def demo(out: Path | None, workers: int | None, save: Path | None) -> int:
     if save is not None:
         return _save(Path(census.__file__), save)
     click.echo(demo_words.introduction())
-    with _errors_as_exits(), _runner(workers) as runner:
+    with errors_as_exits(), _runner(workers, None) as runner:
         flow_run = runner.run(census.census, progress=True)
         if not flow_run.state.is_successful():
             return FAILED
@@ -289,28 +310,26 @@ def _save(source: Path, target: Path) -> int:
     return SUCCESS
 
 
+@contextmanager
+def _readers_may_go() -> Iterator[None]:
+    """Have what is printed for `head`, and not read, change no exit code."""
+    pipes = [Pipe(stream) for stream in (sys.stdout, sys.stderr)]
+    out, err = (cast(TextIO, pipe) for pipe in pipes)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            yield
+    finally:
+        for pipe in pipes:
+            pipe.let_go()
+
+
 # --- what both share ------------------------------------------------------------------------------
 
 
-class _WrongFlow(click.ClickException):
-    exit_code = USAGE
-
-
-class _NoCluster(click.ClickException):
-    exit_code = CLUSTER
-
-
-@contextmanager
-def _errors_as_exits() -> Iterator[None]:
-    try:
-        yield
-    except (exceptions.ClusterLost, exceptions.ConnectFailed) as error:
-        raise _NoCluster(str(error)) from error
-    except (exceptions.FlowError, exceptions.OptionError) as error:
-        raise _WrongFlow(str(error)) from error
-
-
-def _runner(workers: int | None, address: str | None = None) -> DaskTaskRunner:
+def _runner(
+    workers: int | None, address: str | None, ship: Sequence[ModuleType] = ()
+) -> DaskTaskRunner:
     if workers is None:
-        return DaskTaskRunner(address=address)
-    return DaskTaskRunner(cluster_kwargs={"n_workers": workers, "threads_per_worker": 1})
+        return DaskTaskRunner(address=address, ship=ship)
+    cluster = {"n_workers": workers, "threads_per_worker": 1}
+    return DaskTaskRunner(cluster_kwargs=cluster, ship=ship)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import click
 import cloudpickle
 
 from dask_taskrunner import Flow, Parameter, exceptions
+from dask_taskrunner.cli_errors import loading
 from dask_taskrunner.graph.parameters import NO_DEFAULT
 
 
@@ -24,6 +26,8 @@ def find_flow(target: str) -> Flow:
     ------
     click.UsageError
         There is no such file, module or flow.
+    BrokenFile
+        The file, or the module, cannot be loaded.
     """
     place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
     module = load_file(Path(place)) if place.endswith(".py") else _import(place)
@@ -46,7 +50,7 @@ def place_of(target: str) -> Path:
         There is no such file or module.
     """
     place = target.rpartition(":")[0] if ":" in target else target
-    file = place if place.endswith(".py") else getattr(_import(place), "__file__", None)
+    file = place if place.endswith(".py") else _origin(place)
     if file is None or not Path(file).is_file():
         raise click.UsageError(f"there is no file {place}")
     return Path(file).resolve()
@@ -59,6 +63,8 @@ def load_file(path: Path) -> ModuleType:
     ------
     click.UsageError
         There is no such file.
+    BrokenFile
+        It cannot be loaded.
     """
     if not path.is_file():
         raise click.UsageError(f"there is no file {path}")
@@ -69,7 +75,13 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
     _search_first(str(path.resolve().parent))  # as `python FILE.py` has it
-    spec.loader.exec_module(module)
+    try:
+        with loading(str(path)):
+            spec.loader.exec_module(module)
+    except BaseException:
+        # As Python does with what it has not got to the end of.
+        del sys.modules[module.__name__]
+        raise
     # Workers have no module of this name, and perhaps not even the file.
     cloudpickle.register_pickle_by_value(module)
     return module
@@ -77,8 +89,22 @@ def load_file(path: Path) -> ModuleType:
 
 def _import(name: str) -> ModuleType:
     _search_first("")  # as `python -m` has it
-    try:
+    with loading(name), _missing_as_usage(name):
         return importlib.import_module(name)
+
+
+def _origin(name: str) -> str | None:
+    """Return the file of a module, which is not loaded for that; its packages are."""
+    _search_first("")
+    with loading(name), _missing_as_usage(name):
+        spec = importlib.util.find_spec(name)
+    return None if spec is None else spec.origin
+
+
+@contextmanager
+def _missing_as_usage(name: str) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         # A module that the flow's own module lacks is no wrong usage.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):

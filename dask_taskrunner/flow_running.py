@@ -21,6 +21,7 @@ from dask_taskrunner.exceptions import (
 from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.launching import Keep, launch, merge_parameters
+from dask_taskrunner.listener import expecting_a_view
 from dask_taskrunner.placement import Need, lacking
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.result_cache import ResultCache
@@ -78,7 +79,8 @@ class RunsFlows(Connected):
             interrupts.noting_launches() as launched,
             interrupts.cancelling(launched),
         ):
-            run = self.start(flow, **options)
+            with expecting_a_view():
+                run = self.start(flow, **options)
             with (
                 # The last picture shows what has become of the run.
                 watching(run, progress=self._shown(progress)),
@@ -121,7 +123,8 @@ class RunsFlows(Connected):
         launch = _Launch(functools.partial(self.start, flow, **options))
         try:
             # Planning pickles, and a runner that was made in an event loop has yet to connect.
-            run = await asyncio.to_thread(launch.start)
+            with expecting_a_view():
+                run = await asyncio.to_thread(launch.start)
         except asyncio.CancelledError:
             launch.cancel()
             raise
@@ -276,6 +279,7 @@ class _Launch:
         with self._lock:
             self._run = run
             if self._is_cancelled:
+                run.listener.give_up_waiting()
                 run.cancel()
         return run
 
@@ -284,6 +288,7 @@ class _Launch:
         with self._lock:
             self._is_cancelled = True
             if self._run is not None:
+                self._run.listener.give_up_waiting()
                 self._run.cancel()
 
 

@@ -93,7 +93,8 @@ class Header(NamedTuple):
         ``type``, ``exception``, ``root_cause``, ``waits_for``, ``outcome``, ``cached_until``;
         ``name``, where the task has its runs named; ``length`` or ``no_length``, where the result
         is mapped over, and ``offset``, where only a piece of it is at hand; of a mapped run
-        ``expands``, ``children`` and ``counts``; ``loop_count``.
+        ``expands``, ``children`` and ``counts``; ``loop_count``; ``fetched``, where inputs came
+        from other workers: when each of the last transfers began and ended.
     """
 
     n: int

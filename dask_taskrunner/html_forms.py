@@ -30,7 +30,7 @@ html_of.register(FlowRun, flow_run_html)
 
 @html_of.register
 def _(flow: Flow) -> str:
-    return cards.flow_card(flow.name, flow.visualize().svg)
+    return cards.flow_card(flow.name, flow.visualize().still.html)
 
 
 @html_of.register

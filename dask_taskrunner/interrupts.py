@@ -51,6 +51,7 @@ def cancelling(launched: list[FlowRun]) -> Iterator[None]:
         while launched:
             run = launched.pop()
             interrupt.run = run  # type: ignore[attr-defined]
+            run.listener.give_up_waiting()
             run.cancel()
             run._driver.ended.wait(PATIENCE)
         raise

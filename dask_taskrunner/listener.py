@@ -5,11 +5,15 @@ Everything here runs in the flow run's hooks' thread, one call after the other.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.exceptions import describe
 from dask_taskrunner.graph.flow import Flow
 from dask_taskrunner.headers import Header, TaskRunId, child_slug, to_state
@@ -22,6 +26,9 @@ from dask_taskrunner.reporting import describe_failures
 from dask_taskrunner.states import STATE_CLASSES, Failed, Pending, State, utc
 
 logger = logging.getLogger("dask_taskrunner")
+
+#: True where whoever starts a run will decide whether a view shows it.
+_expecting: ContextVar[bool] = ContextVar("dask_taskrunner_expecting", default=False)
 
 #: So many failed task runs of a flow run are logged one by one.
 LOGGED: Final = 20
@@ -48,6 +55,30 @@ class Note(NamedTuple):
     text: str
 
 
+class _Record(NamedTuple):
+    """An error that is to be logged."""
+
+    text: str
+    #: What it is filled with.
+    arguments: tuple[object, ...]
+    #: Whether it tells of a whole run.
+    is_last: bool = False
+
+
+@contextlib.contextmanager
+def expecting_a_view() -> Iterator[None]:
+    """Have runs that are started in the block keep what is to be printed until they are told.
+
+    A run may be over before there is a view of it, and what has failed is to be told once. Whoever
+    uses this calls :meth:`Listener.decide`.
+    """
+    token = _expecting.set(True)
+    try:
+        yield
+    finally:
+        _expecting.reset(token)
+
+
 class Listener:
     """One flow run's, as the driver knows it."""
 
@@ -56,11 +87,14 @@ class Listener:
         self._flow = flow
         self._plan = plan
         self._run_name = run_name
-        #: True once a view tells of failures: where nobody handles our records, Python would print
-        #: them besides.
-        self.is_shown = False
-        #: True once Python has printed what has failed, for want of anybody who would handle it.
+        #: True once Python has printed all that has failed, for nobody handles our records.
         self.is_printed = False
+        # Whether a view tells of failures: where nobody handles our records, Python would print
+        # them besides. None: one may come.
+        self._is_shown: bool | None = None if _expecting.get() else False
+        #: What is to be printed if none comes.
+        self._withheld: list[_Record] = []
+        self._lock = threading.Lock()
         #: Failures that were heard of.
         self._failed = 0
         self.observers = Observers(run_name, self._warn)
@@ -100,24 +134,43 @@ class Listener:
     def task_run_failed(self, slug: str, header: Header) -> None:
         """Log a final failure: quiet is never silent about failure."""
         self._failed += 1
-        if self._failed <= LOGGED and self._is_to_be_logged:
-            logger.error("%s: %s failed: %s", self._run_name, slug, header.message)
+        if self._failed <= LOGGED:
+            self._log(_Record("%s: %s failed: %s", (self._run_name, slug, header.message)))
 
-    @property
-    def _is_to_be_logged(self) -> bool:
-        return not self.is_shown or logger.hasHandlers()
+    def decide(self, *, is_shown: bool) -> None:
+        """Learn whether a view tells of failures from here on; what nobody has told is, now."""
+        with self._lock:
+            self._is_shown = is_shown
+            withheld, self._withheld = self._withheld, []
+        if not is_shown:
+            for record in withheld:
+                self._log(record)
+
+    def give_up_waiting(self) -> None:
+        """Learn that whoever would have shown the run has been interrupted before."""
+        if self._is_shown is None:
+            self.decide(is_shown=False)
+
+    def _log(self, record: _Record) -> None:
+        """Log an error, unless a view tells of it and nobody handles our records."""
+        if not logger.hasHandlers():
+            with self._lock:
+                if self._is_shown is None:
+                    self._withheld.append(record)
+                if self._is_shown is not False:
+                    return
+            self.is_printed |= record.is_last
+        logger.error(record.text, *(harmless(str(argument)) for argument in record.arguments))
 
     def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:
         """Log what the failures came to."""
         self.observers.ended()
-        if not self._is_to_be_logged:
-            return
         if self._failed > LOGGED:
-            logger.error("%s: %d more task runs failed", self._run_name, self._failed - LOGGED)
+            more = self._failed - LOGGED
+            self._log(_Record("%s: %s more task runs failed", (self._run_name, more)))
         if issubclass(STATE_CLASSES[state], Failed):
-            text = describe_failures(self._flow.name, self._run_name, self._plan, records)
-            logger.error("%s", text)
-            self.is_printed = not logger.hasHandlers()
+            told = describe_failures(self._flow.name, self._run_name, self._plan, records)
+            self._log(_Record("%s", (told,), is_last=True))
 
 
 def call_handlers(owner: Any, slug: str, old: State, new: State) -> list[str]:

@@ -41,9 +41,10 @@ def spec_for_children(
         spec = spec._replace(arguments=b"", template=len(common))
         common = (*common, shared)
     own: list[bytes] = []
+    labels = list(wiring.lengths)
     own_constants: dict[int, tuple[Constant, ...]] = {}
     for i, elements in enumerate(wiring.own):
-        data, constants = packer.pack(child_slug(spec.slug, i), elements, common)
+        data, constants = packer.pack(child_slug(spec.slug, i), elements, common, labels)
         own.append(data)
         if found := constants[len(common) : len(constants) - for_all]:
             own_constants[i] = found

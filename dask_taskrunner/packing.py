@@ -7,7 +7,7 @@ and a placeholder stands in its place. All that cannot be sent is found here, be
 from __future__ import annotations
 
 import pickle
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from inspect import CORO_CREATED, getcoroutinestate
 from types import AsyncGeneratorType, CoroutineType
 from typing import Any, Final, TypeAlias
@@ -81,7 +81,11 @@ class Packer:
         return self._share(pickle.dumps(data, protocol=5))
 
     def pack(
-        self, slug: str, arguments: Mapping[Any, Any], behind: tuple[Constant, ...] = ()
+        self,
+        slug: str,
+        arguments: Mapping[Any, Any],
+        behind: tuple[Constant, ...] = (),
+        labels: Sequence[str] = (),
     ) -> tuple[bytes, tuple[Constant, ...]]:
         """Return the pickle of a run's arguments, and the constants that belong to it.
 
@@ -93,6 +97,8 @@ class Packer:
             By the names of the parameters, with placeholders for what is upstream.
         behind : tuple of Constant
             What stands before the constants that are found here.
+        labels : sequence of str
+            For errors: what the arguments are called, where their names are positions in this.
 
         Raises
         ------
@@ -107,7 +113,7 @@ class Packer:
         if parts is None or _size(parts) > LARGE:
             parts = None  # Before more of its size is made.
             filled = {
-                name: self._without_large(value, slug, name, found)
+                name: self._without_large(value, slug, labels[name] if labels else name, found)
                 for name, value in filled.items()
             }
             # What only fails as a whole fails here.
@@ -116,14 +122,22 @@ class Packer:
         constants = (*found, *reversed(self.for_all))
         return _in_band(filled, parts), constants
 
-    def note_definition(self, name: str, size: int) -> None:
-        """Warn of a task whose definition is very large."""
-        if size > VERY_LARGE:
+    def pack_definition(self, task: Any) -> bytes:
+        """Return the pickle of a task's definition, and warn of one that is very large.
+
+        Raises
+        ------
+        UnpicklableArgument
+            It cannot be sent.
+        """
+        data = pickle_task(task)
+        if len(data) > VERY_LARGE:
             self.warnings.append(
-                f"the definition of task {name!r}, of {format_bytes(size)}, is sent to the cluster "
-                "from here: its function refers to something large. Loaded inside the task, it "
-                "would not have to be."
+                f"the definition of task {task.name!r}, of {format_bytes(len(data))}, is sent to "
+                "the cluster from here: its function refers to something large. Loaded inside the "
+                "task, it would not have to be."
             )
+        return data
 
     def _placeholder(self, constant: Constant, found: list[Constant]) -> ConstantPlaceholder:
         if constant in self.for_all:

@@ -20,7 +20,7 @@ from dask_taskrunner.graph.tasks import BoundTask, Node
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.plans import Plan, PlannedRun
 from dask_taskrunner.mapped_runs import spec_for_children, waves, with_maps
-from dask_taskrunner.packing import Packer, dumps, pickle_task, unpicklable
+from dask_taskrunner.packing import Packer, dumps, unpicklable
 from dask_taskrunner.states import Pending
 from dask_taskrunner.wiring import Layout, Wiring
 
@@ -298,8 +298,7 @@ class _Definitions:
             found = FOREIGN if foreign else definition.with_defaults(*self._defaults)
             self._resolved[id(definition)] = found
             self._positions[id(found)] = len(self._pickles)
-            self._pickles.append(pickle_task(found))
-            self._packer.note_definition(found.name, len(self._pickles[-1]))
+            self._pickles.append(self._packer.pack_definition(found))
             self._alive += [definition, found]
         return found
 

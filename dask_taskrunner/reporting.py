@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dask_taskrunner.control_codes import colored, harmless
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.logs import LogStore
 from dask_taskrunner.machine.records import TaskRunRecord
@@ -36,17 +37,23 @@ def failure_report(
 ) -> FailureReport:
     """Return the same as plain data, with the last lines of logs where these are given."""
     failed, not_run = [], []
+    refused: set[str] = set()
     for id, record in sorted(records.items()):
         header, task = record.header, plan.resolved[id[0]]
         if header is None or not issubclass(header.state_class, Failed) or record.inner is not None:
             continue
         if issubclass(header.state_class, TriggerFailed):
             name = getattr(task.trigger, "__name__", "trigger")
-            not_run.append(NotRun(record.plan.slug, f"trigger {_short(name, header.message)}"))
+            reason = f"trigger {_short(name, header.message)}"
+            slug, cause = record.plan.slug, header.more.get("root_cause")
+            # One that was refused may be what another one's trigger blames.
+            is_by_itself = cause is None or cause[0] in refused
+            refused |= {slug} if is_by_itself else set()
+            not_run.append(NotRun(harmless(slug), reason, is_by_itself))
         else:
             failed.append(_failure(record, max_attempts(record, task.max_retries), logs))
     total = sum(record.is_counted for record in records.values())
-    return FailureReport(flow_name, run_name, total, failed, not_run)
+    return FailureReport(harmless(flow_name), harmless(run_name), total, failed, not_run)
 
 
 def max_attempts(record: TaskRunRecord, max_retries: int) -> int:
@@ -57,7 +64,7 @@ def max_attempts(record: TaskRunRecord, max_retries: int) -> int:
 def _short(trigger: str, message: str | None) -> str:
     """Return a trigger's message without the root cause, which is told of by itself."""
     text = (message or trigger).partition(";")[0]
-    return text.partition(" (")[0]
+    return harmless(text.partition(" (")[0])
 
 
 def _failure(record: TaskRunRecord, attempts: int, logs: LogStore | None) -> Failure:
@@ -69,14 +76,17 @@ def _failure(record: TaskRunRecord, attempts: int, logs: LogStore | None) -> Fai
     is_given = record.plan.role == "given"
     lines = logs.read(logs.get(record.id))[0] if logs is not None else []
     return Failure(
-        slug=record.plan.slug,
-        message=message,
+        slug=harmless(record.plan.slug),
+        message=harmless(message),
         attempt=None if is_given or header.started is None else (tries_of(record), attempts),
         worker="given, not run here" if is_given else header.worker,
-        inputs=header.more.get("inputs", {}),
-        traceback=header.more.get("traceback", ""),
-        name=header.more.get("name", ""),
-        logged=[line[2] for line in lines[-_LAST_LINES:]],
+        inputs={
+            harmless(name): harmless(text) for name, text in header.more.get("inputs", {}).items()
+        },
+        traceback=harmless(header.more.get("traceback", "")),
+        name=harmless(header.more.get("name", "")),
+        # What a task has colored stays so.
+        logged=[colored(line[2]) for line in lines[-_LAST_LINES:]],
     )
 
 

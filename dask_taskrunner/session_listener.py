@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.headers import Header, TaskRunId, to_state
 from dask_taskrunner.listener import LOGGED, Note, call_handlers
 from dask_taskrunner.machine.commands import CallHook
@@ -55,7 +56,8 @@ class SessionListener:
         """Log a final failure: quiet is never silent about failure."""
         self._failed += 1
         if self._failed <= LOGGED:
-            logger.error("%s: %s failed: %s", self._run_name, slug, header.message)
+            message = harmless(header.message or "")
+            logger.error("%s: %s failed: %s", self._run_name, slug, message)
 
     def run_ended(self, state: str, records: Mapping[TaskRunId, TaskRunRecord]) -> None:  # noqa: ARG002
         """Log what the failures came to."""

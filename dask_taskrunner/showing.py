@@ -24,9 +24,16 @@ from dask_taskrunner.view.failure_panel import failure_panel
 from dask_taskrunner.view.failure_text import FailureReport, failure_text
 from dask_taskrunner.view.following import following
 from dask_taskrunner.view.html import block, box, dot, escaped, quiet, scrolled
-from dask_taskrunner.view.lines import PlainLines, json_lines, log_record, state_record
+from dask_taskrunner.view.lines import (
+    PlainLines,
+    dropped_record,
+    json_lines,
+    log_record,
+    state_record,
+)
 from dask_taskrunner.view.log_lines import NewLines, ShownLine, in_notebook
 from dask_taskrunner.view.notebook import Forms, Output, current_cell, find_shell, keep_drawing
+from dask_taskrunner.view.pipes import Pipe
 from dask_taskrunner.view.progress import Progress
 from dask_taskrunner.view.tally import Tally
 from dask_taskrunner.view.text import flow_run_line
@@ -54,6 +61,8 @@ _lives: weakref.WeakKeyDictionary[FlowRun, Live] = weakref.WeakKeyDictionary()
 #: How many log lines, and notes, of a run the terminal has shown: one that had paused is watched
 #: twice.
 _lines_seen: weakref.WeakKeyDictionary[FlowRun, tuple[int, int]] = weakref.WeakKeyDictionary()
+#: How much of a run's history was written as lines.
+_entries_seen: weakref.WeakKeyDictionary[FlowRun, int] = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
@@ -77,7 +86,6 @@ def watching(run: FlowRun, *, progress: Progress) -> Iterator[None]:
         with _drawing_in_terminal(run, drawn):
             yield
         return
-    run.listener.is_shown = True
     thread = _show_block(run, shell)
     try:
         yield
@@ -95,7 +103,7 @@ def _drawing_in_terminal(run: FlowRun, progress: bool | None) -> Iterator[None]:
         progress=progress,
         read_lines=functools.partial(_new_lines, run),
     ) as console:
-        run.listener.is_shown = console is not None
+        run.listener.decide(is_shown=console is not None)
         yield
     if console is not None and _tells_of_failure(run):
         console.print(failure_panel(_failure_report(run)))
@@ -103,17 +111,18 @@ def _drawing_in_terminal(run: FlowRun, progress: bool | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _writing_lines(run: FlowRun, style: Progress) -> Iterator[None]:
-    news = _News(run)
+    tally = Tally(run.names)
+    news = _News(run, tally)
+    run.listener.decide(is_shown=style == "plain")
     if style == "json":
         with following(news.json, sys.stdout):
             yield
         return
-    plain = PlainLines(Tally(run.names), _title(run))
-    run.listener.is_shown = True
+    plain = PlainLines(tally, _title(run))
     with following(lambda: plain.lines(*news.take()), sys.stderr):
         yield
     if _tells_of_failure(run):
-        sys.stderr.write(f"{failure_text(_failure_report(run))}\n")
+        Pipe(sys.stderr).write(f"{failure_text(_failure_report(run))}\n")
 
 
 def _tells_of_failure(run: FlowRun) -> bool:
@@ -122,16 +131,18 @@ def _tells_of_failure(run: FlowRun) -> bool:
 
 
 class _News:
-    """What is new of a run since the last look."""
+    """What is new of a run since the last look, also of somebody who has watched it before."""
 
-    def __init__(self, run: FlowRun) -> None:
+    def __init__(self, run: FlowRun, tally: Tally) -> None:
         self._run = run
-        self._fed = 0
+        self._told = _entries_seen.get(run, 0)
+        tally.feed(run.history[: self._told])
 
     def take(self) -> tuple[Sequence[HistoryEntry], NewLines]:
         """Return the changes of state, and the lines of logs."""
-        news = self._run.history[self._fed :]
-        self._fed += len(news)
+        news = self._run.history[self._told :]
+        self._told += len(news)
+        _entries_seen[self._run] = self._told
         return news, _new_lines(self._run)
 
     def json(self) -> list[str]:
@@ -139,6 +150,8 @@ class _News:
         news, logged = self.take()
         name = self._run.run_name
         records = [*map(log_record, logged.lines), *(state_record(entry, name) for entry in news)]
+        if dropped := logged.total - len(logged.lines):
+            records.append(dropped_record(dropped, time.time()))
         return json_lines(sorted(records, key=lambda record: str(record["time"])))
 
 
@@ -152,6 +165,7 @@ def show(run: FlowRun) -> bool:
 
 
 def _show_block(run: FlowRun, shell: Any) -> threading.Thread:
+    run.listener.decide(is_shown=True)
     live = _lives.get(run)
     output = None if live is None else live.output()
     # A run that had paused was drawn to its end then.
@@ -191,17 +205,22 @@ class Picture:
     def __call__(self) -> Forms:
         """Return its forms by MIME type."""
         is_over = self._run._driver.ended.is_set()
-        forms = {"text/html": self.draw(), "text/plain": repr(self._run)}
-        # What stays is also for those who show no HTML.
-        return {**forms, "image/svg+xml": self._svg(alone=True)} if is_over else forms
-
-    def _svg(self, *, alone: bool = False) -> str:
-        return self._graph.svg(time.time(), alone=alone)
+        self._read()
+        forms = {"text/plain": repr(self._run)}
+        if not is_over:
+            return {**forms, "text/html": self._block(self._graph.svg(time.time()))}
+        # What stays is also for those who show no HTML, or not all of it.
+        kept = self._graph.still(time.time())
+        return {**forms, "text/html": self._block(kept.html), "image/svg+xml": kept.svg}
 
     def draw(self) -> str:
-        """Return the graph and the block, and what is told of a failure."""
+        """Return it as HTML that stays."""
         self._read()
-        drawn = block(self._tally, _title(self._run), time.time(), scrolled(self._svg()))
+        return self._block(self._graph.still(time.time()).html)
+
+    def _block(self, graph: str) -> str:
+        """Return the graph and the block, and what is told of a failure."""
+        drawn = block(self._tally, _title(self._run), time.time(), scrolled(graph))
         told = _warnings(self._run, self._run.notes)[-_NOTES:]
         logged = in_notebook(_lines_since(self._run, 0))
         lines = [quiet(escaped(f"{line.before} {line.text}")) for line in told]

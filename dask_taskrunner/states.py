@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.exceptions import ResultNotHere, describe
 from dask_taskrunner.shown import Shown
 from dask_taskrunner.times import epoch_seconds as epoch_seconds
@@ -209,7 +210,7 @@ class State(Shown):
 
     def __repr__(self) -> str:
         message = "" if self.message is None else f'"{self.message}"'
-        return f"{type(self).__name__}({message})"
+        return harmless(f"{type(self).__name__}({message})")
 
 
 # --- not begun yet, or to begin again ------------------------------------------------------------

@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any
 
 _OURS = frozenset({"dask_taskrunner"})
-#: Between a worker's thread and the user's code; the last two are there for ``async def``.
-_MACHINERY = _OURS | {"dask", "distributed", "asyncio", "concurrent"}
+#: Between a worker's thread and the user's code: two are there for ``async def``, and the last one
+#: for a file that is loaded.
+_MACHINERY = _OURS | {"dask", "distributed", "asyncio", "concurrent", "importlib"}
 #: What ships with us and is a user's code all the same.
 _EXAMPLES = "dask_taskrunner.examples"
 

@@ -108,7 +108,5 @@ def _as_one(nodes: Sequence[DrawnNode], order: Order) -> DrawnNode:
 
 
 def _state_of(counts: Mapping[str, int]) -> str | None:
-    """Return whose color many have together: where they differ, the bar tells."""
-    if len(counts) == 1:
-        return next(iter(counts))
-    return "Pending" if counts else None
+    """Return the state that many are in together, if there is one: where not, the bar tells."""
+    return next(iter(counts)) if len(counts) == 1 else None

@@ -15,6 +15,9 @@ from typing import Final, NamedTuple
 #: From one layer to the next, and from one node to the one below it.
 GAP_X: Final = 46.0
 GAP_Y: Final = 14.0
+#: Where lines climb high there is more room, else all of them would be one upright line.
+_STEEP: Final = 0.25
+_WIDEST_GAP: Final = 3 * GAP_X
 MARGIN: Final = 8.0
 #: An edge that passes another node takes so much room.
 _LANE: Final = 6.0
@@ -243,8 +246,8 @@ def _placed(sizes: Sequence[Size], edges: Sequence[tuple[int, int]], levels: _Le
         for layer in levels.layers
     ]
     lefts = [MARGIN]
-    for width in widths:
-        lefts.append(lefts[-1] + width + GAP_X)
+    for width, gap in zip(widths, _gaps(levels), strict=True):
+        lefts.append(lefts[-1] + width + gap)
     tops = [heights[node] - size.height / 2 for node, size in enumerate(sizes)]
     # Lines need room, too.
     shift = MARGIN - min([*tops, *heights[len(sizes) :]], default=0.0)
@@ -260,6 +263,16 @@ def _placed(sizes: Sequence[Size], edges: Sequence[tuple[int, int]], levels: _Le
     bottoms = [place.y + place.height for place in places] + middles[len(sizes) :]
     width = lefts[-1] - GAP_X + MARGIN if places else 2 * MARGIN
     return Layout(places, lines, width, max(bottoms, default=MARGIN) + MARGIN)
+
+
+def _gaps(levels: _Levels) -> list[float]:
+    """Return how much room there is behind each layer."""
+    climbs = [0.0] * len(levels.layers)
+    for chain in levels.chains:
+        for layer, (one, other) in enumerate(pairwise(chain), levels.layer_of[chain[0]]):
+            climb = abs(levels.heights[other] - levels.heights[one])
+            climbs[layer] = max(climbs[layer], climb)
+    return [min(max(GAP_X, _STEEP * climb), _WIDEST_GAP) for climb in climbs]
 
 
 class _Span(NamedTuple):

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from dask_taskrunner.drawing.gathering import Gathering, Order, as_it_comes
 from dask_taskrunner.drawing.model import Drawing
+from dask_taskrunner.drawing.still import Still, still
 from dask_taskrunner.drawing.svg import as_svg
 from dask_taskrunner.drawing.words import as_dot, as_mermaid, as_text
 from dask_taskrunner.exceptions import TaskRunnerWarning
 
 #: Which of the forms that need nothing else is meant by the ending of a file's name.
 _FORMS: Final = {
-    "txt": "text", "svg": "_file",
+    "txt": "text", "svg": "svg",
     "mmd": "mermaid", "mermaid": "mermaid",
     "dot": "dot", "gv": "dot",
 }  # fmt: skip
@@ -50,6 +51,11 @@ class Picture:
     def svg(self) -> str:  # noqa: D102
         return as_svg(self._gathered)
 
+    @property
+    def still(self) -> Still:
+        """The picture as notebooks keep it."""
+        return still(self._gathered)
+
     @cached_property
     def _gathered(self) -> Drawing:
         return Gathering(self._drawing)(self._drawing, self._order)
@@ -62,19 +68,16 @@ class Picture:
     def dot(self) -> str:  # noqa: D102
         return as_dot(self._drawing)
 
-    @property
-    def _file(self) -> str:
-        return as_svg(self._gathered, alone=True)
-
     def __str__(self) -> str:
         return self.text
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
-        # The first is for notebooks, whose page is light or dark; the second for where no page is.
-        scrolled = f'<div style="overflow:auto">{self.svg}</div>'
-        return {"text/html": scrolled, "image/svg+xml": self._file, "text/plain": self.text}
+        kept = self.still
+        # The second is for where no page is.
+        scrolled = f'<div style="overflow:auto">{kept.html}</div>'
+        return {"text/html": scrolled, "image/svg+xml": kept.svg, "text/plain": self.text}
 
     def render(self, format: str) -> bytes | None:
         """Return the picture in a format of Graphviz; None where Graphviz is not installed."""
@@ -109,6 +112,6 @@ class Picture:
                 TaskRunnerWarning,
                 stacklevel=3,
             )
-            data = self._file.encode()
+            data = self.svg.encode()
         path.write_bytes(data)
         return path

@@ -1,6 +1,8 @@
 """Draws a graph as SVG, which needs nothing else to be shown.
 
-Lines and plain text have the color of the page that it stands in; only states bring their own.
+The same picture stands in light and in dark pages, in files, and where all style is taken out of
+what others have written: so it has no style, takes no color from where it stands, and all its text
+is on ground of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.drawing.colors import color_of, readable_on
 from dask_taskrunner.drawing.layout import Layout, Place, Size, lay_out, text_width
 from dask_taskrunner.drawing.model import Drawing, DrawnNode
@@ -18,17 +21,18 @@ _SMALL: Final = 10.0
 _PADDING: Final = 10.0
 #: Longer labels are cut; who points at the node is told all.
 _LETTERS: Final = 28
+#: Of one that is cut so many of the last letters stay: numbers stand there.
+_LAST_LETTERS: Final = 11
 #: Room for a countdown; and beside a name for how many have finished.
-_LINE_WIDTH: Final = 78.0
-_BESIDE: Final = 88.0
+_LINE_WIDTH: Final = 104.0
+_BESIDE: Final = 100.0
 _HEIGHT: Final = 26.0
 _WITH_LINE: Final = 40.0
 _BAR: Final = 6.0
-#: A picture that stands alone is shown on light and on dark ground.
-_ALONE: Final = (
-    "<style>svg{color:#222;background:#fff}"
-    "@media(prefers-color-scheme:dark){svg{color:#ddd;background:#181818}}</style>"
-)
+#: Is seen on light and on dark ground.
+_LINES: Final = "#808080"
+#: The ground of what has no state.
+_PLAIN: Final = "#f4f4f4"
 
 
 def layout_of(drawing: Drawing) -> Layout:
@@ -37,9 +41,7 @@ def layout_of(drawing: Drawing) -> Layout:
     return lay_out(sizes, list(dict.fromkeys((e.source, e.target) for e in drawing.edges)))
 
 
-def as_svg(
-    drawing: Drawing, layout: Layout | None = None, *, alone: bool = False, is_brief: bool = False
-) -> str:
+def as_svg(drawing: Drawing, layout: Layout | None = None, *, is_brief: bool = False) -> str:
     """Return the graph as an ``<svg>``.
 
     Parameters
@@ -48,8 +50,6 @@ def as_svg(
         What is drawn.
     layout : Layout, optional
         What :func:`layout_of` has returned for the same nodes and edges.
-    alone : bool
-        Whether it is a file of its own, and not part of a page.
     is_brief : bool
         Whether nodes tell nothing where somebody points at them.
     """
@@ -67,13 +67,12 @@ def as_svg(
     texts = [text for node, place in placed for text in _inside(node, place)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(drawing.title)}" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="{escaped(drawing.title)}" '
         f'font-family="system-ui,sans-serif" font-size="{_FONT:.0f}">'
-        f"{_ALONE if alone else ''}"
-        f'<g fill="none" stroke="currentColor" stroke-opacity=".45">{"".join(lines)}</g>'
-        f'<g stroke="currentColor" stroke-opacity=".5">{"".join(boxes)}</g>'
+        f'<g fill="none" stroke="{_LINES}">{"".join(lines)}</g>'
+        f'<g stroke="{_LINES}">{"".join(boxes)}</g>'
         # Who points at a text means the node.
-        f'<g fill="currentColor" pointer-events="none">{"".join(texts)}</g></svg>'
+        f'<g pointer-events="none">{"".join(texts)}</g></svg>'
     )
 
 
@@ -85,8 +84,10 @@ def _size(node: DrawnNode) -> Size:
     return Size(width + 2 * _PADDING, _WITH_LINE if node.has_line else _HEIGHT)
 
 
-def _cut(text: str, letters: int = _LETTERS) -> str:
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+def _cut(text: str) -> str:
+    if len(text) <= _LETTERS:
+        return text
+    return f"{text[: _LETTERS - _LAST_LETTERS - 1]}…{text[-_LAST_LETTERS:]}"
 
 
 def _edge(points: Sequence[tuple[float, float]], *, is_order: bool) -> str:
@@ -106,23 +107,23 @@ def _edge(points: Sequence[tuple[float, float]], *, is_order: bool) -> str:
 
 
 def _box(node: DrawnNode, place: Place, *, is_brief: bool) -> str:
-    if node.state is None or node.state == "Pending":
-        look = 'fill="currentColor" fill-opacity=".06"'
-    else:
-        look = f'fill="{color_of(node.state)}"'
+    look = f'fill="{_ground(node)}"'
     look += ' stroke-width="1.6"' if node.decides else ""
     look += f' rx="{place.height / 2 if node.is_parameter else 5:.0f}"'
     if is_brief:
         return _rect(place, look)
-    named = f' data-slug="{html.escape(node.slug)}"'
+    named = f' data-slug="{escaped(node.slug)}"'
     named += f' data-state="{node.state}"' if node.state else ""
-    return _rect(place, look + named, f"<title>{html.escape(_tip(node))}</title>")
+    return _rect(place, look + named, f"<title>{escaped(tip(node))}</title>")
+
+
+def _ground(node: DrawnNode) -> str:
+    return _PLAIN if node.state is None else color_of(node.state)
 
 
 def _inside(node: DrawnNode, place: Place) -> Iterator[str]:
     """Yield what stands in a node's box."""
-    is_plain = node.state is None or node.state == "Pending"
-    look = "" if is_plain else f' fill="{readable_on(color_of(str(node.state)))}"'
+    look = f' fill="{readable_on(_ground(node))}"'
     first = place.y + (17 if node.has_line else place.height / 2 + 4)
     yield _text(place.x + _PADDING, first, _cut(node.slug), look)
     small = f'{look} font-size="{_SMALL:.0f}"'
@@ -132,16 +133,22 @@ def _inside(node: DrawnNode, place: Place) -> Iterator[str]:
             yield _text(end, first, node.note, f'{small} text-anchor="end"')
         yield _bar(node.counts, place)
     elif node.note:
-        letters = int((place.width - 1.5 * _PADDING) / text_width("n", _SMALL))
-        yield _text(place.x + _PADDING, place.y + 31, _cut(node.note, letters), small)
+        yield _text(place.x + _PADDING, place.y + 31, _cut(node.note), small)
 
 
 def _text(x: float, y: float, text: str, look: str) -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}"{look}>{html.escape(text)}</text>'
+    return f'<text x="{x:.0f}" y="{y:.0f}"{look}>{escaped(text)}</text>'
 
 
-def _tip(node: DrawnNode) -> str:
-    return node.tip or " ".join(filter(None, [node.slug, node.remarks]))
+def escaped(text: str) -> str:
+    """Return a text as XML takes it, in which a control code is an error."""
+    return html.escape(harmless(text))
+
+
+def tip(node: DrawnNode) -> str:
+    """Return what is told of a node where somebody points at it."""
+    told = node.tip or " ".join(filter(None, [node.slug, node.remarks]))
+    return f"{told}\ndecides the flow's state" if node.decides else told
 
 
 def _bar(counts: Mapping[str, int], place: Place) -> str:

@@ -59,7 +59,7 @@ class Costs:
             self._lies[node.id] = spread(node, worker, self._lies)
         self._latencies: defaultdict[bool, list[float]] = defaultdict(list)
         changes: list[float] = []
-        heavy: list[tuple[Node, float, float]] = []
+        heavy: list[tuple[Node, float, float, float]] = []
         for node in reading.ended:
             for body in node.executions:
                 gap = body.started - body.available
@@ -70,10 +70,15 @@ class Costs:
                 elif moved < _LIGHT:
                     self._latencies[not node.waits_for].append(gap)
                 else:
-                    heavy.append((node, moved, gap))
+                    heavy.append((node, moved, gap, places.fetching(body)))
         #: Seconds between two bodies for which one place was waited for.
         self.change = statistics.median(changes) if changes else 0.0
-        took = [(moved, max(0.0, gap - self._usual(node))) for node, moved, gap in heavy]
+        #: Whether workers have told when they fetched what.
+        self._is_told = any(fetching for *_, fetching in heavy)
+        took = [(moved, fetching) for _, moved, _, fetching in heavy if fetching]
+        if not self._is_told:
+            # Then it is what took longer than usual.
+            took = [(moved, max(0.0, gap - self._usual(node))) for node, moved, gap, _ in heavy]
         total = sum(seconds for _, seconds in took)
         #: Bytes a second; None where nothing large was moved.
         self.bandwidth = sum(moved for moved, _ in took) / total if total > 0 else None
@@ -106,9 +111,10 @@ class Costs:
         if self._places.queued(body) > 0:
             # It waited for a place meanwhile; how long it would have taken, others have shown.
             return self._usual(node)
-        return max(
-            0.0, body.started - body.available - self.seconds_for(self.moved(node, body.worker))
-        )
+        moved = self.moved(node, body.worker)
+        fetching = self._places.fetching(body) if self._is_told else self.seconds_for(moved)
+        # What is light was fetched within the usual time.
+        return max(0.0, body.started - body.available - fetching * (moved >= _LIGHT))
 
     def _usual(self, node: Node) -> float:
         found = self._latencies[not node.waits_for] or self._latencies[bool(node.waits_for)]

@@ -17,7 +17,7 @@ from dask_taskrunner.view.text import format_duration
 
 #: What takes less is not worth a word.
 _PART: Final = 0.01
-_KINDS: Final[tuple[Kind, ...]] = ("running", "delayed", "queued", "overhead")
+_KINDS: Final[tuple[Kind, ...]] = ("running", "delayed", "queued", "fetching", "overhead")
 
 
 def time_of(

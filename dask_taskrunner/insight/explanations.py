@@ -16,14 +16,14 @@ from dask_taskrunner.view.text import format_duration
 #: no-worker limit busy running retry-due paused outside foreign growing stalled run-ended``. Of
 #: the parts of a mapped task run, and of those of one that has grown, or of a flow used as a task:
 #: ``parts``. Why it ran again: ``retried lost looped approved crashed-alone made-again given-up``.
-#: What took its time: ``running delayed queued overhead``, ``parts``, and ``longer`` than its
-#: siblings.
+#: What took its time: ``running delayed queued fetching overhead``, ``parts``, and ``longer`` than
+#: its siblings.
 Kind: TypeAlias = Literal[
     "failed", "timed-out", "crashed", "cancelled", "trigger", "skipped", "upstream-skipped",
     "rejected", "succeeded", "cached", "given", "waits", "sending", "submitted", "no-worker",
     "limit", "busy", "running", "retry-due", "paused", "outside", "foreign", "growing", "parts",
     "stalled", "run-ended", "retried", "lost", "looped", "approved", "crashed-alone", "made-again",
-    "given-up", "delayed", "queued", "overhead", "longer",
+    "given-up", "delayed", "queued", "fetching", "overhead", "longer",
 ]  # fmt: skip
 
 #: So many reasons are written out.

@@ -27,9 +27,10 @@ class Step(NamedTuple):
         Its task's name.
     began, ended : float
         Seconds from the run's start: the end of the step before, and its own.
-    running, delayed, queued, overhead : float
+    running, delayed, queued, fetching, overhead : float
         Where these seconds went: in bodies; until a retry was due, or somebody approved; until a
-        worker had a place; and the rest, which is sending, scheduling and fetching inputs.
+        worker had a place; until its inputs had come from other workers; and the rest, which is
+        sending and scheduling.
     """
 
     slug: str
@@ -39,6 +40,7 @@ class Step(NamedTuple):
     running: float
     delayed: float
     queued: float
+    fetching: float
     overhead: float
 
     @property
@@ -80,7 +82,9 @@ class CriticalPath(Sequence[Step]):
 
     @property
     def spent(self) -> dict[str, float]:
-        """Where the time went, all steps together: seconds by ``running delayed queued overhead``.
+        """Where the time went, all steps together, in seconds.
+
+        By ``running delayed queued fetching overhead``.
 
         What lies between the last step's end and the run's is overhead, too.
         """
@@ -103,6 +107,7 @@ WORDS: Final = {
     "running": "running",
     "delayed": "waiting for a retry or an approval",
     "queued": "waiting for a place on a worker",
+    "fetching": "fetching inputs from other workers",
     "overhead": "overhead",
 }
 

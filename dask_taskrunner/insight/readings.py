@@ -49,6 +49,9 @@ class Execution(NamedTuple):
         Where.
     outcome : str
         As :class:`~dask_taskrunner.machine.records.Attempt` has it.
+    fetched : tuple of (float, float)
+        When inputs came from other workers, between `available` and `started`: intervals that do
+        not overlap.
     needs : tuple of (str, float)
         How much of the worker's resources it had for itself, by their names.
     """
@@ -58,6 +61,7 @@ class Execution(NamedTuple):
     ended: float
     worker: str
     outcome: str
+    fetched: tuple[tuple[float, float], ...] = ()
     needs: Needs = ()
 
 
@@ -276,11 +280,28 @@ class _Reader:
         # What ran on after the run's end is none of its time.
         started, ended = min(started, self._end_at), min(ended, self._end_at)
         available = min(available, started)
-        ended = max(started, ended)
-        return Execution(available, started, ended, attempt.worker, attempt.outcome, needs)
+        fetched = [tuple(self._at(at, attempt.worker) for at in one) for one in attempt.fetched]
+        return Execution(
+            available, started, max(started, ended), attempt.worker, attempt.outcome,
+            _within(fetched, available, started), needs,
+        )  # fmt: skip
 
     def _at(self, time: float, worker: str) -> float:
         return time + self._offsets.get(worker, 0.0) - self._start
+
+
+def _within(
+    intervals: Iterable[Sequence[float]], first: float, last: float
+) -> tuple[tuple[float, float], ...]:
+    """Return the parts of intervals that lie between two times, none of them twice."""
+    found: list[tuple[float, float]] = []
+    for begin, end in sorted((begin, end) for begin, end in intervals):
+        begin, end = max(begin, first), min(end, last)
+        if found and begin <= found[-1][1]:
+            begin, end = found[-1][0], max(end, found.pop()[1])
+        if begin < end:
+            found.append((begin, end))
+    return tuple(found)
 
 
 def _known(record: TaskRunRecord) -> Iterator[Attempt]:

@@ -31,13 +31,16 @@ class Spent(NamedTuple):
         Until a retry was due, or somebody let it go on.
     queued : float
         Until the worker that ran it had a place.
+    fetching : float
+        Until its inputs had come from other workers, after there was a place for it.
     overhead : float
-        The rest: sending, scheduling, fetching inputs, news on its way.
+        The rest: sending, scheduling, news on its way.
     """
 
     running: float = 0.0
     delayed: float = 0.0
     queued: float = 0.0
+    fetching: float = 0.0
     overhead: float = 0.0
 
     @property
@@ -111,6 +114,11 @@ class Places:
         """Return for how long a body that could have begun waited for a place."""
         return max(0.0, min(self.free_since(body), body.started) - body.available)
 
+    def fetching(self, body: Execution) -> float:
+        """Return for how long a body that had a place waited for inputs of other workers."""
+        since = body.available + self.queued(body)
+        return sum(max(0.0, end - max(begin, since)) for begin, end in body.fetched)
+
 
 class _Use:
     """How much of something was used when.
@@ -165,7 +173,7 @@ def spent(node: Node, places: Places) -> Spent:
     assert node.ended is not None
     if node.is_whole:
         return Spent()
-    running = delayed = queued = 0.0
+    running = delayed = queued = fetching = 0.0
     since = node.ready
     ended = max([node.ready, *(body.ended for body in node.executions)])
     left = max(0.0, node.ended - ended)
@@ -174,9 +182,10 @@ def spent(node: Node, places: Places) -> Spent:
         running += max(0.0, body.ended - max(body.started, since))
         delayed += max(0.0, body.available - since)
         queued += places.queued(body)
+        fetching += places.fetching(body)
         since = max(since, body.ended)
-    rest = max(0.0, node.ended - node.ready) - running - delayed - queued
-    told = Spent(running, delayed, queued, max(0.0, rest))
+    rest = max(0.0, node.ended - node.ready) - running - delayed - queued - fetching
+    told = Spent(running, delayed, queued, fetching, max(0.0, rest))
     if node.until_end == "overhead":
         return told
     more = {node.until_end: getattr(told, node.until_end) + left}

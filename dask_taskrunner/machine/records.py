@@ -37,10 +37,8 @@ class Attempt(NamedTuple):
     ----------
     number : int
         From 1, in the order in which they are known to have begun.
-    run_number : int
-        What ``max_retries`` counts.
-    submission : int
-        Which send to the cluster.
+    run_number, submission : int
+        What ``max_retries`` counts, and which send to the cluster it was.
     worker : str
         The worker's address.
     started, ended : float or None
@@ -50,6 +48,9 @@ class Attempt(NamedTuple):
         worker-lost re-executed``.
     error : str or None
         ``TypeName: text`` of what went wrong.
+    fetched : tuple of (float, float)
+        When inputs came from other workers, by the worker's clock; what was fetched earlier, for
+        others as well, is among them.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Attempt(NamedTuple):
     ended: float | None
     outcome: str
     error: str | None
+    fetched: tuple[tuple[float, ...], ...] = ()
 
 
 class Running(NamedTuple):
@@ -367,7 +369,7 @@ def attempt_of(header: Header) -> Attempt:
     error = header.message if failed else header.more.get("error")
     return Attempt(
         0, header.run_number, header.submission, header.worker,
-        header.started, ended, outcome, error,
+        header.started, ended, outcome, error, tuple(map(tuple, header.more.get("fetched", ()))),
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@
   const COLUMNS = [
     ["task run", (r) => r[0]], ["task", (r) => data.names[r[1]]], ["state", (r) => data.states[r[2]]],
     ["attempts", (r) => r[4]], ["began", (r) => r[5], time], ["ended", (r) => r[6], time],
-    ["running", part(0), time], ["retry delay", part(1), time], ["queued", part(2), time], ["sending, fetching", part(3), time],
+    ["running", part(0), time], ["retry delay", part(1), time], ["queued", part(2), time], ["fetching", part(3), time], ["sending", part(4), time],
     ["slack", (r) => r[10], time], ["result", (r) => r[9], size], ["worker", (r) => data.texts[r[7]]], ["message", (r) => data.texts[r[3]]],
   ];
   const search = document.getElementById("filter"), states = document.getElementById("state");

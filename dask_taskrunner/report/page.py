@@ -99,7 +99,7 @@ def _section(name: str, inside: str) -> str:
 def _path(path: CriticalPath | None) -> str:
     if path is None:
         return "<p>The run goes on.</p>"
-    heads = ("task run", "began", "took", "running", "retry delay", "queued", "sending, fetching")
+    heads = ("task run", "began", "took", "running", "retry delay", "queued", "fetching", "sending")
     rows: Iterable[Sequence[str]] = [
         (
             escaped(step.slug),
@@ -107,7 +107,7 @@ def _path(path: CriticalPath | None) -> str:
                 escaped(format_duration(seconds)) if seconds >= 0.0005 else ""
                 for seconds in (
                     step.began, step.seconds, step.running, step.delayed, step.queued,
-                    step.overhead,
+                    step.fetching, step.overhead,
                 )
             ),
         )

@@ -54,6 +54,7 @@ class Worker:
         self.scheduler = SimpleNamespace(address="")
         self.thread_id = 0
         self.state = SimpleNamespace(ready=(), executing=(), tasks={})
+        self.transfer_incoming_log = ()
 
     def get_current_task(self) -> None:
         """Return Dask's name of a task: there is none."""

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from dask_taskrunner.view.failure_text import (
-    TOLD,
-    Failure,
-    FailureReport,
-    closing_lines,
-    first_line,
-    headline,
-    whereabouts,
-    with_inputs,
-)
+from dask_taskrunner.short_texts import shorten_traceback
+from dask_taskrunner.view.failure_text import Failure, FailureReport, first_line
 from dask_taskrunner.view.html import (
     badge,
     box,
@@ -31,6 +23,8 @@ from dask_taskrunner.view.text import FAILURES, format_duration, in_order
 
 #: So many failures are told of below the states of many futures.
 _SHOWN_FAILURES: Final = 3
+#: The tracebacks of a failed flow run take no more together, for they go over the network.
+_TRACEBACK_BYTES: Final = 40_000
 
 
 class Try(NamedTuple):
@@ -140,21 +134,20 @@ def futures_card(
 
 def failure_card(report: FailureReport) -> str:
     """Return the error text of a failed flow run, each traceback folded below its task run."""
+    room = _TRACEBACK_BYTES // max(len(report.told), 1)
     return box(
-        f'<div style="margin-top:.5em"><b>{escaped(headline(report))}</b></div>',
-        *(_failure(failure) for failure in report.failed[:TOLD]),
-        *(escaped(line) for line in closing_lines(report)),
+        f'<div style="margin-top:.5em"><b>{escaped(report.headline)}</b></div>',
+        *(_failure(failure, room) for failure in report.told),
+        *map(escaped, report.closing),
     )
 
 
-def _failure(failure: Failure) -> str:
-    where = quiet(escaped(whereabouts(failure)))
-    said = with_inputs(failure)
+def _failure(failure: Failure, room: int) -> str:
     return box(
         f"{dot('Failed')} <b>{escaped(failure.slug)}</b> "
-        f"{escaped(first_line(failure.message))} {where}",
-        _further_in(mono(said)) if said else "",
-        _further_in(traceback_fold(failure.traceback)),
+        f"{escaped(failure.said)} {quiet(escaped(failure.where))}",
+        _further_in(mono(failure.given)) if failure.given else "",
+        _further_in(traceback_fold(shorten_traceback(failure.traceback, room))),
     )
 
 

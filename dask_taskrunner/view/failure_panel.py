@@ -5,16 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dask_taskrunner.states import COLORS
-from dask_taskrunner.view.failure_text import (
-    TOLD,
-    Failure,
-    FailureReport,
-    closing_lines,
-    first_line,
-    headline,
-    whereabouts,
-    with_inputs,
-)
+from dask_taskrunner.view.failure_text import Failure, FailureReport
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,12 +21,12 @@ def failure_panel(report: FailureReport) -> RenderableType:
     from rich.panel import Panel
     from rich.text import Text
 
-    shown: list[RenderableType] = [Text(headline(report), style="bold"), ""]
-    for place, failure in enumerate(report.failed[:TOLD]):
+    shown: list[RenderableType] = [Text(report.headline, style="bold"), ""]
+    for place, failure in enumerate(report.told):
         if 0 < place <= _AT_LENGTH:
             shown.append("")
         shown += [_first_line(failure), *(_at_length(failure) if place < _AT_LENGTH else [])]
-    closing = [Text(line, style="dim") for line in closing_lines(report)]
+    closing = [Text(line, style="dim") for line in report.closing]
     if report.failed and closing:
         shown.append("")
     return Panel(Lines(*shown, *closing), border_style=COLORS["Failed"], padding=(0, 1))
@@ -46,9 +37,8 @@ def _first_line(failure: Failure) -> Text:
 
     line = Text()
     line.append(failure.slug, style=f"bold {COLORS['Failed']}")
-    line.append(f"  {first_line(failure.message)}")
-    where = whereabouts(failure)
-    return line.append(f"  {where}", style="dim") if where else line
+    line.append(f"  {failure.said}")
+    return line.append(f"  {failure.where}", style="dim") if failure.where else line
 
 
 def _at_length(failure: Failure) -> list[RenderableType]:
@@ -56,12 +46,11 @@ def _at_length(failure: Failure) -> list[RenderableType]:
     from rich.text import Text
 
     inside: list[RenderableType] = []
-    if said := with_inputs(failure):
-        inside.append(Text(said))
+    if failure.given:
+        inside.append(Text(failure.given))
     if failure.traceback.strip():
         inside.append(Text(failure.traceback.rstrip("\n"), style="dim"))
     if failure.logged:
         inside.append(Text("last lines of its log:", style="dim"))
-        # What a task has colored stays so, and cannot move the cursor.
         inside += [Padding(Text.from_ansi(line), (0, 0, 0, 2)) for line in failure.logged]
     return [Padding(part, (0, 0, 0, 2)) for part in inside]

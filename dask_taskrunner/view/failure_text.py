@@ -6,22 +6,22 @@ The text is made of plain data, so that a report, a log and an exception say the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dask_taskrunner.view.text import format_some
 
 #: So many failed task runs are told of one by one; the rest are named, so many again.
-TOLD = 20
+_TOLD: Final = 20
 #: Attempts stand in one column, behind messages of up to this width.
-_MESSAGE_WIDTH = 36
-_FRAME = "  File "
+_MESSAGE_WIDTH: Final = 36
+_FRAME: Final = "  File "
 
 
 class Failure(NamedTuple):
     """A task run that failed by itself."""
 
     slug: str
-    #: ``TypeName: text``, or ``Crashed: text``; only its first line is shown.
+    #: ``TypeName: text``, or ``Crashed: text``; its first line is shown.
     message: str
     #: Which attempt was the last, and how many there could have been; None where no body failed.
     attempt: tuple[int, int] | None = None
@@ -36,13 +36,36 @@ class Failure(NamedTuple):
     #: The last lines of its log.
     logged: Sequence[str] = ()
 
+    @property
+    def said(self) -> str:
+        """The first line of its message."""
+        return first_line(self.message)
+
+    @property
+    def where(self) -> str:
+        """Which attempt it was, and on which worker: ``attempt 4 of 4, tcp://10.0.0.7:33121``."""
+        where = []
+        if self.attempt is not None:
+            where.append("attempt {} of {}".format(*self.attempt))
+        if self.worker:
+            where.append(self.worker)
+        return ", ".join(where)
+
+    @property
+    def given(self) -> str:
+        """What people call the run, and its inputs: ``eu: rows=[1, 2], threshold=0.5``."""
+        said = ", ".join(f"{name}={first_line(text)}" for name, text in self.inputs.items())
+        return ": ".join(part for part in (self.name, said) if part)
+
 
 class NotRun(NamedTuple):
-    """A task run that did not run because of others."""
+    """A task run that its trigger did not let run."""
 
     slug: str
     #: Why; those with the same reason share a line.
     reason: str
+    #: Whether nothing upstream is to blame: its trigger wanted something else than a success.
+    is_by_itself: bool = False
 
 
 class FailureReport(NamedTuple):
@@ -55,6 +78,40 @@ class FailureReport(NamedTuple):
     #: Root causes first.
     failed: Sequence[Failure] = ()
     not_run: Sequence[NotRun] = ()
+
+    @property
+    def told(self) -> Sequence[Failure]:
+        """Those that are told of one by one."""
+        return self.failed[:_TOLD]
+
+    @property
+    def headline(self) -> str:
+        """How many failed, and how many did not run because of them."""
+        count, total = len(self.failed), len(self.not_run)
+        by_themselves = sum(run.is_by_itself for run in self.not_run)
+        runs = "task run" if self.total == 1 else "task runs"
+        of_all = f"of {self.total} {runs}"
+        parts = [f"{count} {of_all} failed"]
+        if not count and total:
+            parts, by_themselves = [f"{total} {of_all} did not run"], 0
+        elif because := total - by_themselves:
+            parts.append(f"{because} did not run because of {'it' if count == 1 else 'them'}")
+        if by_themselves:
+            parts.append(f"{by_themselves} did not run for another reason")
+        return f"{self.flow_name} {self.run_name!r} failed: {', '.join(parts)}"
+
+    @property
+    def closing(self) -> list[str]:
+        """What failed beyond what is told of at length, and what did not run, and why."""
+        lines = []
+        if more := [failure.slug for failure in self.failed[_TOLD:]]:
+            lines.append(f"failed as well: {format_some(more, _TOLD)}")
+        by_reason: dict[str, list[str]] = {}
+        for run in self.not_run:
+            by_reason.setdefault(run.reason, []).append(run.slug)
+        for reason, slugs in by_reason.items():
+            lines.append(f"not run: {format_some(slugs, _TOLD)} ({first_line(reason)})")
+        return lines
 
 
 def failure_text(report: FailureReport) -> str:
@@ -70,59 +127,19 @@ def failure_text(report: FailureReport) -> str:
     str
         Several lines, without a line break at the end.
     """
-    told = report.failed[:TOLD]
-    width = max((len(failure.slug) for failure in told), default=0)
-    lines = [headline(report)]
-    for failure in told:
+    width = max((len(failure.slug) for failure in report.told), default=0)
+    lines = [report.headline]
+    for failure in report.told:
         lines += _failure_lines(failure, width)
-    return "\n".join([*lines, *(f"  {line}" for line in closing_lines(report))])
-
-
-def headline(report: FailureReport) -> str:
-    """Write how many failed, and how many did not run because of them."""
-    count = len(report.failed)
-    runs = "task run" if report.total == 1 else "task runs"
-    line = f"{report.flow_name} {report.run_name!r} failed: {count} of {report.total} {runs} failed"
-    if report.not_run:
-        line += f", {len(report.not_run)} did not run because of {'it' if count == 1 else 'them'}"
-    return line
-
-
-def closing_lines(report: FailureReport) -> list[str]:
-    """Write what failed beyond what is told of at length, and what did not run, and why."""
-    lines = []
-    if more := [failure.slug for failure in report.failed[TOLD:]]:
-        lines.append(f"failed as well: {format_some(more, TOLD)}")
-    by_reason: dict[str, list[str]] = {}
-    for run in report.not_run:
-        by_reason.setdefault(run.reason, []).append(run.slug)
-    for reason, slugs in by_reason.items():
-        lines.append(f"not run: {format_some(slugs, TOLD)} ({first_line(reason)})")
-    return lines
+    return "\n".join([*lines, *(f"  {line}" for line in report.closing)])
 
 
 def _failure_lines(failure: Failure, width: int) -> list[str]:
-    line = f"  {failure.slug:<{width}}  {first_line(failure.message):<{_MESSAGE_WIDTH}}"
-    lines = [f"{line}  {whereabouts(failure)}".rstrip()]
-    if said := with_inputs(failure):
-        lines.append(f"    {said}")
+    line = f"  {failure.slug:<{width}}  {failure.said:<{_MESSAGE_WIDTH}}"
+    lines = [f"{line}  {failure.where}".rstrip()]
+    if failure.given:
+        lines.append(f"    {failure.given}")
     return lines + [f"  {line}" for line in frame_lines(failure.traceback)]
-
-
-def whereabouts(failure: Failure) -> str:
-    """Write which attempt it was, and on which worker: ``attempt 4 of 4, tcp://10.0.0.7:33121``."""
-    where = []
-    if failure.attempt is not None:
-        where.append("attempt {} of {}".format(*failure.attempt))
-    if failure.worker:
-        where.append(failure.worker)
-    return ", ".join(where)
-
-
-def with_inputs(failure: Failure) -> str:
-    """Write what people call the run, and its inputs: ``eu: rows=[1, 2], threshold=0.5``."""
-    said = ", ".join(f"{name}={first_line(text)}" for name, text in failure.inputs.items())
-    return ": ".join(part for part in (failure.name, said) if part)
 
 
 def frame_lines(traceback: str) -> list[str]:

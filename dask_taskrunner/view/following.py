@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from dask_taskrunner.view.block import UPDATES_PER_SECOND
+from dask_taskrunner.view.pipes import Pipe
 
 
 @contextmanager
@@ -21,18 +22,13 @@ def following(read: Callable[[], Sequence[str]], stream: TextIO) -> Iterator[Non
     stream : text stream
         Gets them. Nobody may read it any more: then nothing is written to it from there on.
     """
-    over = threading.Event()
+    over, pipe = threading.Event(), Pipe(stream)
 
     def write() -> bool:
-        lines = read()
-        try:
-            if lines:
-                stream.write("".join(f"{line}\n" for line in lines))
-                stream.flush()
-        except BrokenPipeError:
-            # As of `head`: the run goes on, and has no other business with that stream.
-            return False
-        return True
+        if lines := read():
+            pipe.write("".join(f"{line}\n" for line in lines))
+            pipe.flush()
+        return not pipe.is_broken
 
     def follow() -> None:
         while write() and not over.wait(1 / UPDATES_PER_SECOND):

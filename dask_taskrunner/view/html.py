@@ -11,6 +11,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.drawing.colors import color_of, readable_on
 from dask_taskrunner.view.block import Title, choose, how_far, remarks, time_taken
 from dask_taskrunner.view.tally import Group, Tally
@@ -32,8 +33,8 @@ _PRE: Final = (
 
 
 def escaped(text: object) -> str:
-    """Return a text as HTML shows it."""
-    return html.escape(str(text))
+    """Return a text as HTML shows it, and control codes as what they are."""
+    return html.escape(harmless(str(text)))
 
 
 def box(*parts: str) -> str:

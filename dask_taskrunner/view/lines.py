@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.logs import clock, level_name
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.states import COLORS, OWN_FAILURES
@@ -61,7 +62,7 @@ class PlainLines:
         self._tally.feed(news)
         made += [f"{line.before} {line.text}" for line in logged.lines]
         made += [line for entry in news if (line := self._line(entry))]
-        return made + self._count()
+        return [*map(harmless, made), *self._count()]
 
     def _line(self, entry: HistoryEntry) -> str | None:
         header = entry.header
@@ -101,7 +102,7 @@ def print_failures(console: Console, news: Sequence[HistoryEntry]) -> None:
     for entry in failed[:_FEW]:
         header = entry.header
         message = first_line(header.message) if header is not None and header.message else ""
-        text = f"{clock(entry.at)} {entry.slug} {entry.new}: {message}"
+        text = harmless(f"{clock(entry.at)} {entry.slug} {entry.new}: {message}")
         console.print(Text(text, style=COLORS[entry.new]), soft_wrap=True)
     if len(failed) > _FEW:
         console.print(Text(f"({len(failed) - _FEW:,} more failures)", style="dim"))
@@ -126,9 +127,14 @@ def log_record(line: ShownLine) -> dict[str, Any]:
     return {**record, "level": level_name(line.level), "text": line.text}
 
 
+def dropped_record(count: int, at: float) -> dict[str, Any]:
+    """Return for machines that lines of logs are not among the others: too many came at once."""
+    return {"time": _iso(at), "event": "dropped", "log_lines": count}
+
+
 def json_lines(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Write records as JSON, one a line."""
-    return [json.dumps(record, ensure_ascii=False) for record in records]
+    """Write records as JSON, one a line, in ASCII, as a stream may take nothing else."""
+    return [json.dumps(record) for record in records]
 
 
 def _iso(at: float) -> str:

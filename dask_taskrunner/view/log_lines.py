@@ -7,11 +7,12 @@ is kept is in ``run[task].logs``.
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from dask_taskrunner.control_codes import colored, harmless
+from dask_taskrunner.short_texts import shorten_traceback
 from dask_taskrunner.view.html import fold, pre
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 #: So many lines are shown at a time.
 SHOWN: Final = 20
-_ESCAPES: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+#: A notebook gets no more of each, and that again with each update.
+_LINE_BYTES: Final = 1000
 #: From which level on a line is drawn how.
 _STYLES: Final = ((logging.ERROR, "red"), (logging.WARNING, "yellow"), (0, ""))
 
@@ -67,7 +69,8 @@ def _in_terminal(news: NewLines) -> list[Text]:
     for line in shown:
         style = next(style for level, style in _STYLES if line.level >= level)
         # What a task has colored stays so, and cannot move the cursor.
-        texts.append(Text.assemble((line.before, style or "dim"), " ", Text.from_ansi(line.text)))
+        text = Text.from_ansi(colored(line.text))
+        texts.append(Text.assemble((harmless(line.before), style or "dim"), " ", text))
     if hidden := news.total - len(shown):
         texts.insert(0, Text(f"({hidden:,} more lines)", style="dim"))
     return texts
@@ -78,7 +81,9 @@ def in_notebook(news: NewLines) -> str:
     if not news.total:
         return ""
     shown = news.lines[-SHOWN:]
-    text = "\n".join(f"{line.before} {_ESCAPES.sub('', line.text)}" for line in shown)
+    text = "\n".join(
+        f"{line.before} {shorten_traceback(harmless(line.text), _LINE_BYTES)}" for line in shown
+    )
     if news.total > len(shown):
         summary = f"the last {len(shown)} of {news.total:,} log lines"
     else:

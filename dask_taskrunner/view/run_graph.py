@@ -10,6 +10,7 @@ from typing import Final
 from dask_taskrunner.drawing.gathering import Gathering
 from dask_taskrunner.drawing.layout import Layout
 from dask_taskrunner.drawing.model import Drawing, DrawnEdge, DrawnNode
+from dask_taskrunner.drawing.still import Still, still
 from dask_taskrunner.drawing.svg import as_svg, layout_of
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.logs import clock
@@ -112,17 +113,24 @@ class RunGraph:
         nodes = [self._node(self._records[id], now) for id in self._ids]
         return Drawing(f"flow {self._name!r}", self._name, nodes, self._edges)
 
-    def svg(self, now: float, *, alone: bool = False) -> str:
+    def svg(self, now: float) -> str:
         """Return the picture of it, in which many that look alike are one."""
+        drawing, layout = self._laid_out(now)
+        # Four times a second over the network.
+        return as_svg(drawing, layout, is_brief=len(drawing.nodes) > _MOST_TIPS)
+
+    def still(self, now: float) -> Still:
+        """Return the same as it stays."""
+        return still(*self._laid_out(now))
+
+    def _laid_out(self, now: float) -> tuple[Drawing, Layout]:
         drawing = self.drawing(now)
         if self._gathering is None:
             self._gathering = Gathering(drawing)
         drawing = self._gathering(drawing, in_order)
         if self._layout is None:
             self._layout = layout_of(drawing)
-        # Four times a second over the network.
-        is_brief = len(drawing.nodes) > _MOST_TIPS and not alone
-        return as_svg(drawing, self._layout, alone=alone, is_brief=is_brief)
+        return drawing, self._layout
 
     def _node(self, record: TaskRunRecord, now: float) -> DrawnNode:
         plan, state = record.plan, record.shown
@@ -134,11 +142,9 @@ class RunGraph:
         )  # fmt: skip
         if is_many:
             children = dict(in_order(counts or {}))
-            # The bar tells of states, and could not be seen on the color of one of them.
-            look = "Pending" if children and state in ("Running", "Mapped") else state
             note = _how_many(children) if children else ""
             tip = f"{_tip(record)}\n{format_counts(children)}" if children else _tip(record)
-            return drawn(state=look, counts=children, note=note, tip=tip)
+            return drawn(counts=children, note=note, tip=tip)
         return drawn(note=self._note(record, state, now), tip=_tip(record))
 
     def _note(self, record: TaskRunRecord, state: str, now: float) -> str:
@@ -153,7 +159,7 @@ class RunGraph:
 
 def _how_many(counts: Mapping[str, int]) -> str:
     done = sum(n for state, n in counts.items() if issubclass(STATE_CLASSES[state], Finished))
-    return f"{done:,}/{sum(counts.values()):,}"
+    return f"{done}/{sum(counts.values())}"
 
 
 def _tip(record: TaskRunRecord) -> str:

@@ -5,12 +5,14 @@ rich is imported when something is drawn, and not before: most runs are watched 
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.states import COLORS
 from dask_taskrunner.view.block import (
@@ -24,6 +26,7 @@ from dask_taskrunner.view.block import (
 )
 from dask_taskrunner.view.lines import print_failures
 from dask_taskrunner.view.log_lines import NewLines, ReadLines, print_lines
+from dask_taskrunner.view.pipes import Pipe
 from dask_taskrunner.view.tally import Group, Tally
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ def watching(
     from rich.console import Console
     from rich.live import Live
 
-    console = console or Console(stderr=True)
+    console = console or Console(file=cast(TextIO, Pipe(sys.stderr)))
     if not (progress or console.is_terminal) or not _terminal.acquire(blocking=False):
         yield None
         return
@@ -136,7 +139,7 @@ def draw(
     cells = min(max(width // 4, 8), 24)
     for group in shown:
         table.add_row(
-            Text(f"  {group.name}"),
+            Text(f"  {harmless(group.name)}"),
             bar(group, cells),
             f"{group.finished}/{group.total}",
             time_taken(group, now),
@@ -155,8 +158,10 @@ def draw(
 def _first_line(title: Title) -> Text:
     from rich.text import Text
 
-    line = Text(f"{title.flow_name} {title.run_name!r} on {title.where}", style="bold")
-    return line.append(f": {title.told}", style="not bold") if title.told else line
+    begin = f"{title.flow_name} {title.run_name!r} on {title.where}"
+    line = Text(harmless(begin), style="bold")
+    told = f": {harmless(title.told)}" if title.told else ""
+    return line.append(told, style="not bold")
 
 
 def bar(group: Group, cells: int) -> Text:
@@ -189,5 +194,5 @@ def last_line(tally: Tally, now: float) -> Text:
     text = Text(how_far(tally, now), style=COLORS[tally.state])
     if tally.message:
         # A success that holds failures must not look as if all were well.
-        text.append(f": {tally.message}", style=COLORS["Failed"] if tally.failed else "")
+        text.append(f": {harmless(tally.message)}", style=COLORS["Failed"] if tally.failed else "")
     return text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from dask_taskrunner.control_codes import harmless
+
 #: The order in which states are told: what went well, what did not, what is still under way.
 #: A state of a user's own comes last.
 STATE_ORDER = (
@@ -73,7 +75,7 @@ def end_line(state: str, message: str | None, seconds: float) -> str:
 def flow_run_repr(flow_name: str, run_name: str, state: str, counts: Mapping[str, int]) -> str:
     """Write the repr of a flow run: ``<FlowRun etl 'nightly' Failed: 210 Success, 4 Failed>``."""
     told = format_counts(counts)
-    return f"<FlowRun {flow_name} {run_name!r} {state}{': ' if told else ''}{told}>"
+    return harmless(f"<FlowRun {flow_name} {run_name!r} {state}{': ' if told else ''}{told}>")
 
 
 def flow_run_line(flow_name: str, run_name: str, state: str, total: int, seconds: float) -> str:
@@ -89,7 +91,7 @@ def task_run_repr(slug: str, state: str, message: str | None, attempts: int, nam
     named = f" {name!r}" if name and name != slug else ""
     said = f'("{message}")' if message else ""
     tried = f", {attempts} attempts" if attempts > 1 else ""
-    return f"<TaskRun {slug}{named} {state}{said}{tried}>"
+    return harmless(f"<TaskRun {slug}{named} {state}{said}{tried}>")
 
 
 def futures_repr(name: str, counts: Mapping[str, int]) -> str:

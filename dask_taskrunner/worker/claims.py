@@ -6,6 +6,25 @@ from typing import Any
 
 from distributed import Event, Worker
 
+from dask_taskrunner.user_code import StartedBefore
+from dask_taskrunner.worker.wire import Call, claim_name
+
+
+def claim_start(worker: Any, call: Call) -> None:
+    """Claim the start of an attempt that may be started only once.
+
+    Raises
+    ------
+    StartedBefore
+        It was.
+    """
+    numbers = call.n, call.map_index, call.loop_count, call.run_number, call.attempt
+    if not claim(worker, claim_name(call.run, *numbers)):
+        raise StartedBefore(
+            f"{call.slug} was started before, on a worker that has died or lost its result, and "
+            "rerun_on_loss=False lets it start only once"
+        )
+
 
 def claim(worker: Any, name: str) -> bool:
     """Claim a name, and return whether nobody had.

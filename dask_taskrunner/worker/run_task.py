@@ -39,17 +39,18 @@ from dask_taskrunner.states import (
 from dask_taskrunner.task_runner import TaskRunner
 from dask_taskrunner.time_limits import is_overdue
 from dask_taskrunner.tracebacks import user_traceback
-from dask_taskrunner.user_code import StartedBefore, error_text
+from dask_taskrunner.user_code import error_text
 from dask_taskrunner.worker.arguments import Arguments, LengthChanged
 from dask_taskrunner.worker.bodies import body_of, checked
-from dask_taskrunner.worker.claims import claim
+from dask_taskrunner.worker.claims import claim_start
 from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open_result, size_of
 from dask_taskrunner.worker.expanding import pickled
 from dask_taskrunner.worker.gathering import Upstream, gathered, name_all
 from dask_taskrunner.worker.lines import BodyLines
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
-from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition, claim_name
+from dask_taskrunner.worker.transfers import fetched, note_end
+from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
 
 
 class OpenFlow:
@@ -116,6 +117,8 @@ class _Execution:
         self.worker: Worker = get_worker() if worker is None else worker
         self.key = self.worker.get_current_task()
         self.number = random.getrandbits(60)
+        # Before Dask lets go of what was fetched.
+        self.fetched = fetched(self.worker, self.key)
         self.lines = BodyLines(self.worker, self.flow.definition.topic, call, self.number)
         self.started: float | None = None
         self.seconds: float | None = None
@@ -149,6 +152,7 @@ class _Execution:
             (r.header for r in arguments.received() if not r.state.is_finished()), None
         )
         state = self._run_pipeline(arguments, cached, waits_for is None)
+        note_end()
         if call.is_mapped_over and isinstance(state, Success):
             state = self._with_elements(state)
         header = self._header(state, waits_for)
@@ -275,7 +279,7 @@ class _Execution:
         if self.unopened is not None:
             raise self.unopened
         if self.claims:
-            _claim(self.worker, self.call)
+            claim_start(self.worker, self.call)
         call, number = self.call, self.number
         self.started = time.time()
         line = [call.n, call.map_index, call.submission, number, self.started]
@@ -343,6 +347,8 @@ class _Execution:
             # The body has returned a graph, which the client fetches.
             kind, nbytes = "graph", len(state.result)
             more = {**more, "grew": True, "outcome": "success"}
+        if self.fetched:
+            more = {**more, "fetched": self.fetched}
         if waits_for is not None:
             more = {**more, "waits_for": list(waits_for.id)}
         return Header(
@@ -375,15 +381,6 @@ def _of_earlier_run(source: Any) -> State | None:
         return Received(source).open_cached()
     except Exception:  # noqa: BLE001 (what cannot be opened here is no reason not to run)
         return None
-
-
-def _claim(worker: Any, call: Call) -> None:
-    numbers = call.n, call.map_index, call.loop_count, call.run_number, call.attempt
-    if not claim(worker, claim_name(call.run, *numbers)):
-        raise StartedBefore(
-            f"{call.slug} was started before, on a worker that has died or lost its result, and "
-            "rerun_on_loss=False lets it start only once"
-        )
 
 
 def _open_flow(definition: list[Any]) -> OpenFlow:

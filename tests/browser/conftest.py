@@ -48,21 +48,33 @@ def browser(_driver):
 
 
 def is_error(entry) -> bool:
-    # What is missing on Jupyter's own server is no fault of what is shown.
-    return entry["level"] == "SEVERE" and entry["source"] != "network"
+    # What is missing on Jupyter's own server is no fault of what is shown; nor is that Notebook 7
+    # looks for settings and commands that it does not have, in an empty notebook, too.
+    is_jupyters = entry["source"] == "network" or "/static/notebook/" in entry["message"]
+    return entry["level"] == "SEVERE" and not is_jupyters
 
 
-@pytest.fixture
-def jupyter(tmp_path, unused_tcp_port):
-    """A JupyterLab in a directory; gives its address, and the directory."""
-    pytest.importorskip("jupyterlab")
+#: What people open notebooks in: how it is started, and where it shows a notebook.
+APPS = {
+    "jupyterlab": (
+        ["--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
+        "lab/tree/{}?reset",
+    ),
+    "notebook": ([], "notebooks/{}"),
+}
+
+
+@pytest.fixture(params=APPS)
+def jupyter(request, tmp_path, unused_tcp_port):
+    """JupyterLab, or Notebook 7, in a directory; gives where it shows a notebook, and that."""
+    pytest.importorskip(request.param)
+    options, place = APPS[request.param]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     env |= {"JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)}
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+        sys.executable, "-m", request.param, "--no-browser", "--allow-root",
         f"--port={unused_tcp_port}", "--IdentityProvider.token=", "--expose-app-in-browser",
-        f"--notebook-dir={tmp_path}",
-        "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--ServerApp.root_dir={tmp_path}", *options,
     ]  # fmt: skip
     address = f"http://localhost:{unused_tcp_port}"
     process = subprocess.Popen(
@@ -75,7 +87,7 @@ def jupyter(tmp_path, unused_tcp_port):
                 if answer.status == 200:
                     break
             time.sleep(0.2)
-        yield address, tmp_path
+        yield f"{address}/{place}", tmp_path
     finally:
         process.terminate()
         process.wait(20)

@@ -114,6 +114,45 @@ def test_an_interrupt_ends_the_command_with_130(flow_file, tmp_path):
     assert "Traceback" not in err
 
 
+def test_what_is_watched_is_renewed_on_the_workers_as_well(tmp_path):
+    rates = tmp_path / "rates_beside.py"
+    rates.write_text("def rate():\n    return 1\n")
+    (tmp_path / "prices.py").write_text(
+        "import rates_beside\n"
+        "from dask_taskrunner import Flow, task\n"
+        "@task\n"
+        "def price():\n"
+        "    import rates_beside as there\n"  # as workers have it
+        "    raise ValueError(f'{rates_beside.rate()} and {there.rate()}')\n"
+        "with Flow('prices') as flow:\n"
+        "    price()\n"
+    )
+    args = ["run", "prices.py", "--workers", "1", "--watch", "--progress", "plain"]
+    with subprocess.Popen(
+        [*COMMAND, *args], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert until(process.stderr, "waits for a change").count(
+            "price Failed: ValueError: 1 and 1"
+        )
+        rates.write_text("def rate():\n    return 2\n")
+        assert until(process.stderr, "waits for a change").count(
+            "price Failed: ValueError: 2 and 2"
+        )
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == cli.INTERRUPTED
+
+
+def until(stream, text):
+    """Return the lines of a stream up to one that has a text in it."""
+    read = []
+    for line in stream:
+        read.append(line)
+        if text in line:
+            return "".join(read)
+    raise AssertionError("".join(read))
+
+
 def test_lines_of_json_go_to_standard_output_and_nothing_else(flow_file):
     args = ["run", f"{flow_file}:calc", "-p", "n=-1", "--workers", "1", "--progress", "json"]
     done = command(*args)
@@ -122,6 +161,17 @@ def test_lines_of_json_go_to_standard_output_and_nothing_else(flow_file):
     assert [r["new"] for r in records if r.get("task_run") == "work"][-1] == "Failed"
     assert records[-1]["new"] == "Failed"
     assert records[-1]["flow_run"].startswith("calc-")
+
+
+@pytest.mark.parametrize("style", ["json", "plain", "rich"])
+@pytest.mark.parametrize(("n", "code"), [("1", cli.SUCCESS), ("-1", cli.FAILED)])
+def test_where_nobody_reads_the_exit_code_is_the_runs_all_the_same(flow_file, style, n, code):
+    args = ["run", f"{flow_file}:calc", "-p", f"n={n}", "--workers", "1", "--progress", style]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen([*COMMAND, *args], stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        assert process.wait(60) == code
 
 
 def test_plain_lines_go_to_standard_error(flow_file):

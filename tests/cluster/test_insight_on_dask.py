@@ -141,3 +141,29 @@ def test_the_critical_path_of_a_run_on_workers_explains_all_its_time(runner):
     assert path.slack["sleeps"] == pytest.approx(path.slack["sleeps-2"], abs=0.05)
     for step in path:
         assert step.running == pytest.approx(run.table(step.slug)[0]["seconds"], abs=0.01)
+
+
+def test_what_an_input_took_on_its_way_is_told(runner, client):
+    @task
+    def makes():
+        return bytes(60_000_000)
+
+    @task
+    def reads(data):
+        return len(data)
+
+    first, second = sorted(client.scheduler_info()["workers"])[:2]
+    with Flow("move") as flow:
+        data = makes(task_args={"workers": [first]})
+        here = reads(data, task_args={"workers": [first]})
+        there = reads(data, task_args={"workers": [second]})
+    run = runner.run(flow)
+    made = run[data].attempts[-1].ended
+    # The flow's definition may come from another worker as well, before.
+    came = [
+        [one for one in run[slug].attempts[-1].fetched if one[1] > made] for slug in (here, there)
+    ]
+    assert came[0] == []
+    ((begin, end),) = came[1]
+    assert made <= begin < end <= run[there].attempts[-1].started
+    assert run.explain(there).spent["fetching"] == pytest.approx(end - begin, rel=0.5)

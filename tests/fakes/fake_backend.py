@@ -66,6 +66,7 @@ class FakeWorker:
         self.thread_id = 0
         # It is never busy, and says itself when a task has ended.
         self.state = SimpleNamespace(ready=(), executing=(), tasks={})
+        self.transfer_incoming_log = ()
 
     def get_current_task(self) -> None:
         return None

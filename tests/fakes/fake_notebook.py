@@ -17,6 +17,8 @@ class Published(NamedTuple):
     plain: str
     id: str
     is_update: bool
+    #: None where there is none.
+    svg: str | None
 
 
 class FakeShell:
@@ -36,7 +38,12 @@ class FakeShell:
     ) -> None:
         self.messages.append(
             Published(
-                self.cell, data["text/html"], data["text/plain"], transient["display_id"], update
+                self.cell,
+                data["text/html"],
+                data["text/plain"],
+                transient["display_id"],
+                update,
+                data.get("image/svg+xml"),
             )
         )
 

@@ -32,8 +32,9 @@ class FakeRunner:
     made: ClassVar[list[FakeRunner]]
     outcome: ClassVar[object] = states.Success()
 
-    def __init__(self, **options):
+    def __init__(self, *, ship=(), **options):
         self.options = options
+        self.sent = [module.__name__ for module in ship]
         self.runs = []
         FakeRunner.made.append(self)
 
@@ -125,10 +126,41 @@ def test_wrong_usage_is_told_and_nothing_is_started(runners, etl, capsys, args, 
     assert runners.made == []
 
 
-def test_a_module_that_the_flows_module_lacks_is_not_the_users_typing_error(etl, tmp_path):
+def test_a_module_that_the_flows_module_lacks_is_not_the_users_typing_error(etl, tmp_path, capsys):
     (tmp_path / "lacking.py").write_text("import not_installed_anywhere\n")
-    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
-        cli.main(["run", "lacking:flow"])
+    assert cli.main(["run", "lacking:flow"]) == cli.USAGE
+    err = capsys.readouterr().err
+    assert err.startswith("Error: lacking cannot be loaded:")
+    assert "No module named 'not_installed_anywhere'" in err
+    assert "there is no module" not in err
+
+
+@pytest.mark.parametrize("command", ["run", "graph", "check"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def broken(:\n", "SyntaxError: invalid syntax"),
+        ("x = 1\ny = x / 0\n", 'loaded.py", line 2, in <module>\n    y = x / 0'),
+        ("import sys\nsys.exit(3)\n", "loaded.py, line 2 ended Python when it was loaded"),
+        (
+            "from dask_taskrunner import Flow\nflow = Flow('etl/load')\n",
+            "loaded.py, line 2: Flow: name must be",
+        ),
+    ],
+    ids=["syntax", "error", "exit", "flow"],
+)
+def test_what_goes_wrong_in_a_users_file_is_told_as_theirs(
+    runners, etl, capsys, command, text, says
+):
+    (etl.parent / "loaded.py").write_text(text)
+    assert cli.main([command, "loaded.py"]) == cli.USAGE
+    err = capsys.readouterr().err
+    assert says in err
+    # None of what lies between: neither ours nor Python's.
+    assert "cli_targets.py" not in err
+    assert "importlib" not in err
+    assert "flow_file_loaded" not in sys.modules
+    assert runners.made == []
 
 
 def test_a_flow_run_that_did_not_succeed_is_a_failure(runners, etl, monkeypatch):
@@ -473,7 +505,38 @@ def test_a_module_beside_it_is_imported_anew(runners, etl, monkeypatch):
         )
     )
     assert watched(monkeypatch, (beside, "NAME = 'second one'\n")) == cli.INTERRUPTED
-    assert [name for name, *_ in runners.made[0].runs] == ["first", "second one"]
+    (runner,) = runners.made
+    assert [name for name, *_ in runner.runs] == ["first", "second one"]
+    # Workers have an import's first result, unless it is sent.
+    assert runner.sent == ["names_beside"]
+
+
+def test_a_module_that_comes_later_is_sent_by_another_runner(runners, etl, monkeypatch):
+    (etl.parent / "names_later.py").write_text("NAME = 'later'\n")
+    changed = FLOWS.replace("from dask", "import names_later\nfrom dask", 1)
+    assert watched(monkeypatch, (etl, changed), (etl, FLOWS)) == cli.INTERRUPTED
+    assert [runner.sent for runner in runners.made] == [[], ["names_later"]]
+    # It goes on where the module is not used any more.
+    assert [len(runner.runs) for runner in runners.made] == [1, 2]
+
+
+def test_a_package_beside_it_is_sent_whole(runners, etl, monkeypatch):
+    package = etl.parent / "package_beside"
+    package.mkdir()
+    for name in ("__init__", "names"):
+        (package / f"{name}.py").write_text("")
+    etl.write_text(FLOWS.replace("from dask", "import package_beside.names\nfrom dask", 1))
+    assert watched(monkeypatch) == cli.INTERRUPTED
+    assert runners.made[0].sent == ["package_beside"]
+
+
+def test_it_ends_where_the_cluster_is_lost(runners, etl, monkeypatch, capsys):
+    lost = exceptions.ClusterLost("the scheduler is gone")
+    monkeypatch.setattr(FakeRunner, "outcome", lost)
+    assert watched(monkeypatch) == cli.CLUSTER
+    err = capsys.readouterr().err
+    assert "the scheduler is gone" in err
+    assert "waits for a change" not in err
 
 
 def test_what_is_installed_in_an_environment_beside_the_flow_is_left_alone(

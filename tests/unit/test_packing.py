@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import threading
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from dask_taskrunner import packing
 from dask_taskrunner.exceptions import LargeArgument, UnpicklableArgument
 from dask_taskrunner.graph.arguments import replace
+from dask_taskrunner.graph.tasks import FunctionTask
 from dask_taskrunner.packing import LARGE, Packer
 from dask_taskrunner.worker.placeholders import ConstantPlaceholder, Placeholder
 
@@ -213,8 +215,10 @@ def test_there_is_one_warning_for_each_very_large_argument(monkeypatch):
 def test_a_very_large_definition_is_warned_of_with_the_tasks_name(monkeypatch):
     monkeypatch.setattr(packing, "VERY_LARGE", 1000)
     packer = Packer()
-    packer.note_definition("small", 1000)
-    packer.note_definition("fit", 2_000_000)
+    packer.pack_definition(FunctionTask(len, "small"))
+    carries = functools.partial(max, bytes(2_000_000))
+    data = packer.pack_definition(FunctionTask(carries, "fit"))
+    assert len(data) > 2_000_000
     (text,) = packer.warnings
     assert text.startswith("the definition of task 'fit', of 2.0 MB, is sent to the cluster")
 

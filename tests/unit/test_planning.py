@@ -9,7 +9,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from dask_taskrunner import Flow, Parameter, exceptions, packing, planning, task, triggers
+from dask_taskrunner import Flow, Parameter, exceptions, packing, task, triggers
 from dask_taskrunner.graph.options import check_options
 from dask_taskrunner.planning import FlowPlan, check_context, plan_flow
 from dask_taskrunner.worker.placeholders import Placeholder
@@ -339,7 +339,7 @@ def test_planning_10000_runs_pickles_each_argument_list_once_and_the_task_once(m
         return call
 
     monkeypatch.setattr(packing, "dumps", counting("values", packing.dumps))
-    monkeypatch.setattr(planning, "pickle_task", counting("tasks", planning.pickle_task))
+    monkeypatch.setattr(packing, "pickle_task", counting("tasks", packing.pickle_task))
     with Flow("large") as flow:
         runs = [add(n) for n in range(10_000)]
         add(0, many=runs)

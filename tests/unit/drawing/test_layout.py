@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from dask_taskrunner.drawing.layout import MARGIN, Size, lay_out
+from dask_taskrunner.drawing.layout import GAP_X, MARGIN, Size, lay_out
 
 
 def some_graph(seed, count, layers=6):
@@ -72,6 +72,14 @@ def test_two_chains_do_not_cross():
     layout = lay_out([Size(50, 26)] * 4, [(0, 3), (1, 2)])
     one, other = layout.places[:2], (layout.places[3], layout.places[2])
     assert (one[0].y < one[1].y) == (other[0].y < other[1].y)
+
+
+def test_where_lines_climb_high_there_is_room_for_them():
+    few = lay_out([Size(50, 26)] * 4, [(n, 3) for n in range(3)])
+    many = lay_out([Size(50, 26)] * 31, [(n, 30) for n in range(30)])
+    most = lay_out([Size(50, 26)] * 301, [(n, 300) for n in range(300)])
+    gaps = [layout.places[-1].x - layout.places[0].x - 50 for layout in (few, many, most)]
+    assert gaps[0] == GAP_X < gaps[1] <= gaps[2] == 3 * GAP_X
 
 
 def test_what_waits_for_nothing_stands_right_before_the_first_that_needs_it():

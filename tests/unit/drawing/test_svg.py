@@ -28,7 +28,7 @@ def fan(count, state="Success"):
     return drawn(*nodes, edges=[(0, n, "x") for n in range(1, count + 1)])
 
 
-@pytest.mark.parametrize("state", [name for name in COLORS if name not in ("State", "Pending")])
+@pytest.mark.parametrize("state", [name for name in COLORS if name != "State"])
 def test_a_node_has_the_color_of_its_state(state):
     node = DrawnNode("a", "a", state=state, tip="it is so")
     (box,) = elements(drawn(node), "rect")
@@ -37,9 +37,10 @@ def test_a_node_has_the_color_of_its_state(state):
     assert [title.text for title in box] == ["it is so"]
 
 
-def test_what_has_not_begun_has_the_color_of_the_page():
-    for node in (DrawnNode("a", "a"), DrawnNode("a", "a", state="Pending")):
-        assert elements(drawn(node), "rect")[0].get("fill") == "currentColor"
+def test_what_has_no_state_looks_like_none_of_them():
+    (box,) = elements(drawn(DrawnNode("a", "a")), "rect")
+    assert box.get("fill") not in COLORS.values()
+    assert box.get("data-state") is None
 
 
 def test_all_text_is_escaped_and_long_names_are_cut():
@@ -48,7 +49,20 @@ def test_all_text_is_escaped_and_long_names_are_cut():
     (box,) = elements(picture, "rect")
     assert box.get("data-slug") == name
     assert box[0].text == "<i>"
-    assert [text.text for text in elements(picture, "text")] == [f"{name[:27]}…", "&"]
+    assert [text.text for text in elements(picture, "text")] == [f"{name[:16]}…{name[-11:]}", "&"]
+
+
+def test_of_a_long_name_the_number_at_its_end_stays():
+    names = [f"enrich_with_customer_segments_and_regions-{n}" for n in range(30)]
+    texts = [text.text for text in elements(drawn(*(DrawnNode(n, n) for n in names)), "text")]
+    assert len(set(texts)) == 30
+    assert texts[7] == "enrich_with_cust…d_regions-7"
+
+
+def test_control_codes_make_no_broken_file():
+    node = DrawnNode("a\x1b[31m", "a", tip="bell\x07 \x1b]0;title\x07\x00", note="\r")
+    assert [title.text for title in elements(drawn(node), "title")] == [r"bell\x07 \x00"]
+    assert [text.text for text in elements(drawn(node), "text")] == ["a", r"\r"]
 
 
 def test_many_have_a_bar_on_which_even_one_is_seen():
@@ -60,6 +74,14 @@ def test_many_have_a_bar_on_which_even_one_is_seen():
     assert float(failed.get("width")) >= 1.9
     total = float(failed.get("width")) + float(well.get("width"))
     assert total == pytest.approx(float(ground.get("width")) - 2, abs=0.2)
+
+
+def test_what_decides_has_a_stronger_frame_and_says_so():
+    nodes = [DrawnNode("a", "a"), DrawnNode("b", "b", "[any_failed]", decides=True)]
+    one, other = elements(drawn(*nodes), "rect")
+    assert (one.get("stroke-width"), one[0].text) == (None, "a")
+    assert float(other.get("stroke-width")) > 1
+    assert other[0].text == "b [any_failed]\ndecides the flow's state"
 
 
 def test_an_edge_that_only_orders_is_dashed():
@@ -77,9 +99,16 @@ def test_in_brief_nodes_tell_nothing_and_take_less():
     assert len(brief) < 0.8 * len(as_svg(picture))
 
 
-def test_alone_it_is_seen_on_light_and_on_dark_ground():
-    assert "prefers-color-scheme:dark" in as_svg(fan(1), alone=True)
-    assert "<style>" not in as_svg(fan(1))
+def test_it_looks_the_same_in_every_page():
+    node = DrawnNode("fit", "fit", state="Running", counts={"Success": 1}, has_line=True,
+                     is_many=True)  # fmt: skip
+    for picture in (fan(1), fan(1, "Pending"), drawn(node)):
+        svg = as_svg(picture)
+        assert "style" not in svg
+        assert "currentColor" not in svg
+        # All text says its color, for it has its own ground.
+        texts = elements(picture, "text")
+        assert {text.get("fill") for text in texts} <= {"#000000", "#ffffff"}
 
 
 def test_only_more_than_a_dozen_that_look_alike_are_one():
@@ -98,7 +127,7 @@ def test_one_of_many_names_those_that_failed():
     many = Gathering(before)(after._replace(nodes=nodes)).nodes[1]
     assert many.tip == "fit-0 ... fit-19: 18 Success, 2 Failed\nfailed: fit-2, fit-4"
     assert many.counts == {"Success": 18, "Failed": 2}
-    assert many.state == "Pending"
+    assert many.state is None
 
 
 def test_those_that_wait_for_different_things_are_not_alike():

@@ -238,10 +238,14 @@ def test_a_call_without_an_await_is_refused_as_what_is_called_and_as_an_argument
 
 class Run:
     def __init__(self):
-        self.is_cancelled = False
+        self.is_cancelled = self.is_given_up = False
+        self.listener = self
 
     def cancel(self):
         self.is_cancelled = True
+
+    def give_up_waiting(self):
+        self.is_given_up = True
 
 
 @pytest.mark.parametrize("is_early", [True, False])
@@ -251,9 +255,11 @@ def test_a_start_that_is_given_up_is_a_run_that_is_cancelled(is_early):
     if is_early:
         launch.cancel()
     assert launch.start() is run
-    assert run.is_cancelled == is_early
+    assert run.is_cancelled == run.is_given_up == is_early
     launch.cancel()
     assert run.is_cancelled
+    # Nobody will see it: what fails is to be logged.
+    assert run.is_given_up
 
 
 def test_blocking_calls_work_in_a_running_loop(runner):

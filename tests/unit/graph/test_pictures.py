@@ -125,7 +125,7 @@ def test_it_is_written_in_the_language_of_mermaid():
 
 def test_a_notebook_shows_a_picture_and_elsewhere_it_is_an_image_or_text(flow):
     shown = flow.visualize()._repr_mimebundle_()
-    assert "<svg" in shown["text/html"]
+    assert '<img alt="flow &#x27;etl&#x27;"' in shown["text/html"]
     ElementTree.fromstring(shown["image/svg+xml"])
     assert shown["text/plain"] == flow.visualize().text
 

@@ -40,7 +40,7 @@ def path_of(flow, *faults, **options):
     for before, step in itertools.pairwise(path):
         assert step.began == pytest.approx(before.ended)
     for step in path:
-        parts = step.running + step.delayed + step.queued + step.overhead
+        parts = sum(getattr(step, name) for name in path.spent)
         assert parts == pytest.approx(step.seconds, abs=1e-6)
         assert path.slack[step.slug] == 0
     assert sum(path.spent.values()) == pytest.approx(path.seconds, abs=1e-6)

@@ -326,7 +326,9 @@ def test_what_took_longest_comes_first():
         c(b(1))
     why = explained(flow, "b", takes("b", 2), fail("b", attempts=1))
     assert [one.kind for one in why.time] == ["delayed", "running"]
-    assert why.spent == pytest.approx({"running": 4, "delayed": 60, "queued": 0, "overhead": 0})
+    assert why.spent == pytest.approx(
+        {"running": 4, "delayed": 60, "queued": 0, "fetching": 0, "overhead": 0}
+    )
 
 
 def test_a_child_that_took_much_longer_than_its_siblings_says_so():

@@ -143,7 +143,8 @@ def test_a_run_of_nothing_takes_nothing():
 
 def node(n, began, ended, worker, *upstream, ready=0.0, nbytes=0, name="t", **needs):
     ids = tuple(((source, -1), False) for source in upstream)
-    body = Execution(ready, began, ended, worker, "success", tuple(sorted(needs.items())))
+    needed = tuple(sorted(needs.items()))
+    body = Execution(ready, began, ended, worker, "success", needs=needed)
     id = ((n, -1), False)
     return Node(id, f"{name}-{n}", name, ids, ready, ended, (body,), (n, -1, n), {}, nbytes, True)
 

@@ -31,6 +31,25 @@ def load(*xs):
     pass
 
 
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_what_a_trigger_refused_by_itself_is_blamed_on_no_failure(finish, has_failed):
+    @task(trigger=triggers.some_successful(at_least=2))
+    def publish(x): ...
+
+    with Flow("etl") as flow:
+        load(publish(one()))
+        if has_failed:
+            load(fails(1))
+    headline, *lines = finish(flow).failure_text().splitlines()
+    if has_failed:
+        said = "1 of 5 task runs failed, 1 did not run because of it, 2 did not run for"
+        assert headline == f"etl 'nightly' failed: {said} another reason"
+    else:
+        assert headline == "etl 'nightly' failed: 2 of 3 task runs did not run"
+    reason = "trigger some_successful(at_least=2): 1 of 1 upstream runs were successful"
+    assert f"  not run: publish ({reason})" in lines
+
+
 def test_a_crash_says_so_and_counts_no_attempts_of_a_body(start, backend):
     gate = Gate("report a crash")
 
@@ -88,7 +107,8 @@ def test_those_that_did_not_run_for_one_reason_share_a_line(finish):
         flow.set_reference_tasks([rescue(one()), bad])
     lines = finish(flow).failure_text().splitlines()
     assert lines[0] == (
-        "etl 'nightly' failed: 1 of 5 task runs failed, 3 did not run because of it"
+        "etl 'nightly' failed: 1 of 5 task runs failed, 2 did not run because of it, "
+        "1 did not run for another reason"
     )
     assert lines[1].startswith("  fails  ValueError: negative  ")
     assert lines[-2:] == [

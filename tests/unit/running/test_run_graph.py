@@ -62,7 +62,7 @@ def test_a_mapped_task_is_one_node_with_a_bar_of_its_children(finish, mapped):
     run = finish(mapped)
     svg = svg_of(run)
     assert boxes(svg) == {
-        "numbers": "Success", "double": "Pending", "total": "Success", "bars": ["Success"],
+        "numbers": "Success", "double": "Mapped", "total": "Success", "bars": ["Success"],
     }  # fmt: skip
     assert ">8/8<" in svg
     assert "double: Mapped" in svg

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 import weakref
+from xml.etree import ElementTree
 
 import pytest
 from fakes.fake_backend import launched
@@ -83,6 +85,22 @@ def test_what_is_waited_for_is_one_output_that_ends_in_its_final_form(start, etl
     assert shell.messages[-1].plain == repr(run)
     assert not view_threads()
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_last_picture_is_an_image_for_those_who_run_nothing_and_take_out_most(
+    start, waiting, gate, shell
+):
+    run = start(waiting)
+    run._ipython_display_()
+    gate.open()
+    watched(run)
+    live, last = shell.messages[0], shell.messages[-1]
+    assert "<svg" in live.html
+    assert live.svg is None
+    assert "<svg" not in last.html
+    (data,) = re.findall('<img [^>]*src="data:image/svg.xml;base64,(.*?)"', last.html)
+    assert base64.b64decode(data).decode() == last.svg
+    ElementTree.fromstring(last.svg)
 
 
 def test_in_the_cell_that_has_the_block_a_run_is_a_line_and_whole_in_the_next(start, etl, shell):

@@ -67,6 +67,18 @@ def test_of_many_failures_the_first_are_told_of_and_the_rest_is_named():
     assert lines[-1].startswith("failed as well: clean[20], clean[21]")
 
 
+def test_long_tracebacks_of_many_failures_are_cut_where_they_say_least():
+    frames = "".join(f'  File "etl.py", line {n}, in f\n    g("<&>")\n' for n in range(250))
+    text = f"Traceback (most recent call last):\n{frames}ValueError: the end"
+    many = [Failure(f"clean[{n}]", "E: text", traceback=text) for n in range(300)]
+    shown = failure_card(FailureReport("etl", "nightly", 300, many))
+    assert len(shown) < 80_000
+    assert shown.count("ValueError: the end") == 20
+    assert shown.count("line 0, in f") == 20
+    one = failure_card(FailureReport("etl", "nightly", 300, many[:1]))
+    assert one.count("in f") > 200
+
+
 def test_a_flow_is_its_picture():
     shown = flow_card("<e>", "<svg><text>a</text></svg>")
     assert words(shown) == ["flow '<e>'"]

@@ -66,6 +66,33 @@ def test_one_failure_alone_is_told_in_the_singular():
     ]
 
 
+REFUSED = NotRun("d", "trigger all_failed: 1 of 1 upstream runs were successful", True)
+
+
+@pytest.mark.parametrize(
+    ("failed", "not_run", "said"),
+    [
+        (0, [REFUSED], "1 of 9 task runs did not run"),
+        # Such as those behind one that another client has cancelled.
+        (0, [NotRun("b", "why"), REFUSED], "2 of 9 task runs did not run"),
+        (1, [REFUSED], "1 of 9 task runs failed, 1 did not run for another reason"),
+        (
+            2,
+            [NotRun("b", "why"), NotRun("c", "why"), REFUSED],
+            (
+                "2 of 9 task runs failed, 2 did not run because of them, "
+                "1 did not run for another reason"
+            ),
+        ),
+    ],
+)
+def test_nothing_is_blamed_for_what_a_trigger_refused_by_itself(failed, not_run, said):
+    failures = [Failure(f"a[{n}]", "E: x") for n in range(failed)]
+    text = failure_text(FailureReport("f", "r", 9, failures, not_run))
+    assert text.splitlines()[0] == f"f 'r' failed: {said}"
+    assert "  not run: d (trigger all_failed: 1 of 1 upstream runs were successful)" in text
+
+
 def test_runs_that_did_not_run_share_a_line_per_reason_in_order():
     runs = [NotRun("a", "one"), NotRun("b", "two\nmore"), NotRun("c", "one")]
     text = failure_text(FailureReport("f", "r", 4, [Failure("x", "E: x")], runs))

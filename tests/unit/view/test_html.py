@@ -82,6 +82,11 @@ def test_what_is_somebody_elses_is_escaped():
         assert "&lt;b&gt;" in piece
 
 
+def test_control_codes_are_shown_as_what_they_are():
+    assert escaped("\x1b[31mred\x1b[0m\x07 over\rwritten\n") == "red\\x07 over\\rwritten\n"
+    assert "\x08" not in pre("a\x08b") + badge("a\x08b")
+
+
 def test_every_share_of_a_bar_is_seen_and_what_waits_has_the_pages_own_color():
     shown = bar({"Success": 9999, "Failed": 1, "Pending": 5, "Running": 0})
     assert shown.count("min-width:3px") == 3

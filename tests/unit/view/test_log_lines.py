@@ -87,3 +87,9 @@ def test_lines_stand_above_the_live_block_each_once():
         assert shown.count(f"{CLOCK} fit[3] INFO {text}\n") == 1
     # The block is drawn again under each line.
     assert shown.rindex("three") < shown.rindex("etl 'nightly' on here")
+
+
+def test_long_lines_are_cut_in_a_notebook():
+    shown = in_notebook(news(*["begin" + 10_000 * "x" + "end"] * 150, total=1500))
+    assert len(shown) < 40_000
+    assert (shown.count("begin"), shown.count("end")) == (20, 20)

@@ -17,7 +17,13 @@ from dask_taskrunner.view.block import Title
 from dask_taskrunner.view.failure_panel import failure_panel
 from dask_taskrunner.view.failure_text import Failure, FailureReport, NotRun
 from dask_taskrunner.view.following import following
-from dask_taskrunner.view.lines import PlainLines, json_lines, log_record, state_record
+from dask_taskrunner.view.lines import (
+    PlainLines,
+    dropped_record,
+    json_lines,
+    log_record,
+    state_record,
+)
 from dask_taskrunner.view.log_lines import NewLines, ShownLine
 from dask_taskrunner.view.progress import STYLES, check_progress
 from dask_taskrunner.view.tally import Tally
@@ -98,6 +104,23 @@ def test_a_change_of_state_and_a_line_of_a_log_are_json():
             "old": "Pending", "new": "Failed", "message": "ValueError: ä",
         },
     ]  # fmt: skip
+
+
+def test_json_is_ascii_whatever_a_text_holds():
+    # A file name may hold what is no text: standard output would refuse it.
+    (line,) = json_lines([log_record(ShownLine(START, "a", logging.INFO, "\udcff ä \x1b[2J"))])
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["text"] == "\udcff ä \x1b[2J"
+
+
+def test_machines_are_told_that_lines_are_not_there():
+    (line,) = json_lines([dropped_record(3, START)])
+    assert json.loads(line) == {
+        "time": "1970-01-01T00:16:40+00:00",
+        "event": "dropped",
+        "log_lines": 3,
+    }
 
 
 def test_lines_are_written_meanwhile_and_the_last_ones_at_the_end():

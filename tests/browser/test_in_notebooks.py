@@ -1,4 +1,4 @@
-"""The live graph in JupyterLab, driven as a person does it."""
+"""The live graph in JupyterLab and in Notebook 7, driven as a person does it."""
 
 from __future__ import annotations
 
@@ -76,21 +76,26 @@ const done = arguments[0], widget = window.jupyterapp.shell.currentWidget;
 })().then(done, error => done(String(error)))"""
 TEXTS = """
 return [...document.querySelectorAll('.jp-OutputArea-output svg text')].map(t => t.textContent)"""
-OUTPUT = (
-    "return document.querySelector('.jp-OutputArea-output svg').closest('.jp-OutputArea').innerText"
-)
+#: The last picture, as it has been drawn, and what it tells of its nodes.
+LAST = """
+const image = document.querySelector('.jp-OutputArea-output img[usemap]');
+if (!image || !image.complete) return null;
+const map = document.querySelector(`map[name="${image.useMap.slice(1)}"]`);
+return {text: image.closest('.jp-OutputArea').innerText, tips: [...map.areas].map(a => a.title),
+        wide: image.naturalWidth, shown: image.getBoundingClientRect().width};
+"""
 
 
 @pytest.fixture
 def notebook(browser, jupyter):
     """The notebook, open, all its cells run."""
-    address, directory = jupyter
+    place, directory = jupyter
     cells = [nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in CELLS]
     # Without a kernel's name a dialog asks for one.
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     made = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     nbformat.write(made, directory / "etl.ipynb")
-    browser.get(f"{address}/lab/tree/etl.ipynb?reset")
+    browser.get(place.format("etl.ipynb"))
     wait = WebDriverWait(browser, 60)
     wait.until(lambda b: b.execute_script(IS_THERE))
     assert browser.execute_async_script(RUN_ALL) == "begun"
@@ -114,9 +119,8 @@ def test_the_graph_is_drawn_in_the_colors_of_the_states_and_goes_on(browser, not
     shown = boxes()
     assert len(shown) >= 30
     for box in shown.values():
-        if box["state"] != "Pending":
-            assert box["fill"] == COLORS[box["state"]]
-            assert box["shown"] == rgb(box["fill"])
+        assert box["fill"] == COLORS[box["state"]]
+        assert box["shown"] == rgb(box["fill"])
     for one, other in itertools.combinations(shown.values(), 2):
         apart_x = one["right"] <= other["left"] or other["right"] <= one["left"]
         assert apart_x or one["bottom"] <= other["top"] or other["bottom"] <= one["top"]
@@ -126,8 +130,13 @@ def test_the_graph_is_drawn_in_the_colors_of_the_states_and_goes_on(browser, not
     assert "the next cell works" in browser.find_element(By.TAG_NAME, "body").text
     assert "ValueError: no luck <b>today</b>" in shown["flaky"]["tip"]
     (notebook / "go").touch()
-    assert eventually(lambda: states().get("after") == "TriggerFailed", 30), states()
-    told = browser.execute_script(OUTPUT)
+    assert eventually(lambda: browser.execute_script(LAST), 30), states()
+    last = browser.execute_script(LAST)
+    assert "after: TriggerFailed" in [tip.partition("\n")[0] for tip in last["tips"]]
+    assert len(last["tips"]) == len(shown)
+    # Where it is wider than the page it is scrolled.
+    assert last["shown"] == last["wide"] > 0
+    told = last["text"]
     assert "Failed after" in told
     assert "ValueError: no luck <b>today</b>" in told
     assert "not run: after" in told
