@@ -126,7 +126,7 @@ class _Replay:
         #: Where each result lies.
         self._lies: dict[NodeId, Spread] = {}
         self._ran_on: dict[NodeId, int] = {}
-        self._free = [threads] * workers
+        self._free, self._places = [threads] * workers, threads * workers
         #: What each worker has left of its resources.
         self._left = [dict(resources) for _ in range(workers)]
         #: What waits, apart by what it needs: of those that need the same, the first goes first.
@@ -194,28 +194,34 @@ class _Replay:
 
     def _next(self) -> Needs | None:
         """Return what that needs which is next among all for which there is a place."""
+        if not self._places:
+            return None
         first = [
             (waiting[0][:2], needs)
             for needs, waiting in self._waiting.items()
-            if waiting and any(self._fits(worker, needs) for worker in range(len(self._free)))
+            # For what needs nothing any place will do.
+            if waiting and (not needs or self._open_to(needs))
         ]
         return min(first, default=(None, None))[1]
 
-    def _fits(self, worker: int, needs: Needs) -> bool:
-        left = self._left[worker]
-        # What was measured in parts may not add up to the last digit.
-        fits = all(amount <= left[name] + 1e-9 for name, amount in needs)
-        return self._free[worker] > 0 and fits
+    def _open_to(self, needs: Needs) -> list[int]:
+        """Return the workers that have a place, and what is needed besides."""
+        found = [worker for worker, free in enumerate(self._free) if free]
+        for name, amount in needs:
+            # What was measured in parts may not add up to the last digit.
+            found = [worker for worker in found if amount <= self._left[worker][name] + 1e-9]
+        return found
 
     def _take(self, worker: int, needs: Needs, times: int) -> None:
         """Take a place on a worker and what is needed besides, or give them back."""
         self._free[worker] -= times
+        self._places -= times
         for name, amount in needs:
             self._left[worker][name] -= amount * times
 
     def _best_for(self, node: Node, needs: Needs) -> tuple[int, float]:
         """Return the worker with a place that has most of a node's inputs, and what it lacks."""
-        places = [worker for worker in range(len(self._free)) if self._fits(worker, needs)]
+        places = self._open_to(needs)
         lacks: dict[int, float] = {}
         if self._costs.bandwidth is not None:
             lacks = {worker: lacking(node, worker, self._lies) for worker in places}

@@ -267,6 +267,13 @@ def test_workers_and_threads_are_whole_numbers(workers):
         run_of_one().what_if(threads=workers)
 
 
+def test_a_number_of_numpys_is_one():
+    import numpy
+
+    predicted = run_of_one().what_if({"one": numpy.float64(0.5)}, workers=numpy.int64(3))
+    assert (predicted.seconds, predicted.workers) == (pytest.approx(1), 3)
+
+
 @pytest.mark.parametrize("factor", [-1, math.inf, math.nan, "half", None, True])
 def test_a_factor_is_a_number(factor):
     with pytest.raises(OptionError, match=r"'one' can take 0\.5 or 2 times as long, but not"):
