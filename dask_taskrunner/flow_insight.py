@@ -18,11 +18,13 @@ from dask_taskrunner.group_run import GroupRun
 
 if TYPE_CHECKING:
     from dask_taskrunner.drawing.picture import Picture
-    from dask_taskrunner.insight.explanations import Explanation
+    from dask_taskrunner.insight.explanations import Explanation, Reason
     from dask_taskrunner.insight.paths import CriticalPath
-    from dask_taskrunner.insight.pending import Moment
     from dask_taskrunner.insight.readings import NodeId, Reading
     from dask_taskrunner.insight.replays import Prediction
+    from dask_taskrunner.insight.snapshots import Snapshot
+    from dask_taskrunner.machine.records import TaskRunRecord
+    from dask_taskrunner.machine.sources import Records
     from dask_taskrunner.view.run_graph import RunGraph
 
 #: Seconds for which an answer of the scheduler is waited for.
@@ -51,22 +53,33 @@ class FlowInsight(FlowRecord):
         from dask_taskrunner.drawing.picture import Picture
         from dask_taskrunner.view.text import in_order
 
-        graph = self._graph()
-        graph.feed(self.history)
+        snapshot = self._snapshot()
+        graph = self._graph(snapshot.records)
+        graph.feed(snapshot.history)
         picture = Picture(graph.drawing(self._driver.channel.clock.time()), in_order)
         if filename is not None:
             picture.save(filename, format)
         return picture
 
-    def _graph(self) -> RunGraph:
-        """Return what draws the run from its history, of which it has seen nothing yet."""
+    def _snapshot(self) -> Snapshot:
+        """Return the run as it is now, while it goes on or after."""
+        from dask_taskrunner.insight.snapshots import snapshot_of
+
+        return snapshot_of(self._driver.machine)
+
+    def _graph(self, records: Records | None = None) -> RunGraph:
+        """Return what draws the run from its history, of which it has seen nothing yet.
+
+        By default from the machine's own records: what draws again and again finds in them what
+        has joined.
+        """
         from dask_taskrunner.view.run_graph import RunGraph
 
         pairs = [(e.upstream_task.slug, e.downstream_task.slug, e.key) for e in self.flow.edges]
         passing = {pair[:2] for pair in pairs if pair[2] is not None}
         ordering = {pair[:2] for pair in pairs} - passing
-        records, reference = self._driver.machine.records, self._plan.machine.reference
-        return RunGraph(self.flow.name, records, reference, ordering)
+        records = self._driver.machine.records if records is None else records
+        return RunGraph(self.flow.name, records, self._plan.machine.reference, ordering)
 
     def explain(self, task: Any) -> Explanation:
         """Return why a task run is as it is: why it has not run, was skipped, failed, is slow.
@@ -89,52 +102,56 @@ class FlowInsight(FlowRecord):
         UnknownTask
             There is no such task run.
         """
+        meant = self[task]
+        # After that: what has been found is in it.
+        snapshot = self._snapshot()
+        if isinstance(meant, GroupRun):
+            return self._explain_group(meant, snapshot)
+        return self._explain_one(snapshot.records[meant.record.id], snapshot)
+
+    def _explain_one(self, record: TaskRunRecord, snapshot: Snapshot) -> Explanation:
         from dask_taskrunner.insight.durations import time_of
         from dask_taskrunner.insight.explanations import Explanation
         from dask_taskrunner.insight.readings import node_id, read
-        from dask_taskrunner.insight.reasons import reasons_for
         from dask_taskrunner.insight.repeats import repeats_of
 
-        meant = self[task]
-        if isinstance(meant, GroupRun):
-            return self._explain_group(meant)
-        record, records = meant.record, dict(self._driver.machine.records)
-        reading = read(records, self.history, self._driver.channel.need)
+        records = snapshot.records
+        reading = read(records, snapshot.history, self._driver.channel.need)
         time, spent = time_of(record, node_id(record), records, reading)
-        return Explanation(
-            meant.slug,
-            record.shown,
-            reasons_for(record, records, self._moment()),
-            repeats_of(record, records),
-            time,
-            spent,
-        )
+        why, again = self._reasons_for(record, snapshot), repeats_of(record, records)
+        return Explanation(record.plan.slug, record.shown, why, again, time, spent)
 
-    def _explain_group(self, group: GroupRun) -> Explanation:
+    def _explain_group(self, group: GroupRun, snapshot: Snapshot) -> Explanation:
         """Explain a flow that is used as a task by that part of it which tells most."""
         from dask_taskrunner.insight.explanations import Explanation, Reason
+        from dask_taskrunner.insight.repeats import repeats_of
 
-        state, parts = group.state, group.children
-        telling = [one for one in parts if one.state.is_failed() or one.state.is_cancelled()]
-        telling += [one for one in parts if not one.state.is_finished()]
-        told = self.explain(telling[0].slug).reasons if telling else ()
+        records = snapshot.records
+        parts = [records[one.record.id] for one in group.children]
+        ended = [(one, one.header) for one in parts if one.header is not None]
+        telling = [one for one, header in ended if header.is_failed or header.is_cancelled]
+        telling += [one for one in parts if one.header is None]
+        told = self._reasons_for(telling[0], snapshot) if telling else ()
+        state = group.state
         name = type(state).__name__
         own = Reason("parts", group.slug, f"{group.slug} came to this: {state.message or name}")
-        again = [reason for one in parts for reason in self.explain(one.slug).again]
+        again = [reason for one in parts for reason in repeats_of(one, records)]
         return Explanation(group.slug, name, (*told, own), tuple(again))
 
-    def _moment(self) -> Moment:
+    def _reasons_for(self, record: TaskRunRecord, snapshot: Snapshot) -> tuple[Reason, ...]:
         from dask_taskrunner.insight.pending import Moment
+        from dask_taskrunner.insight.reasons import reasons_for
 
         driver, channel = self._driver, self._driver.channel
-        return Moment(
+        moment = Moment(
             channel.clock.time(),
-            driver.final,
+            snapshot.final,
             driver.watchdog.said,
             # Only where something waits for a place, and no longer than a person would.
             lambda: channel.look(_ANSWERS_WITHIN),
             channel.need,
         )
+        return reasons_for(record, snapshot.records, moment)
 
     def critical_path(self) -> CriticalPath:
         """Return the chain of task runs that the run's time hung on.
@@ -227,10 +244,11 @@ class FlowInsight(FlowRecord):
         return named, scaled
 
     def _reading(self, what: str) -> Reading:
-        if self._driver.final is None:
+        from dask_taskrunner.insight.readings import read
+
+        snapshot = self._snapshot()
+        if snapshot.final is None:
             raise exceptions.NotFinished(
                 f"the {what} of flow run {self.run_name!r} is known when it has ended: run.wait()"
             )
-        from dask_taskrunner.insight.readings import read
-
-        return read(self._driver.machine.records, self.history, self._driver.channel.need)
+        return read(snapshot.records, snapshot.history, self._driver.channel.need)

@@ -159,7 +159,7 @@ class FlowRecord:
         return [self._task_run(record.id) for record in self._records(runs)]
 
     def _records(self, wanted: Callable[[TaskRunRecord], bool]) -> list[TaskRunRecord]:
-        return [record for record in self._driver.machine.records.values() if wanted(record)]
+        return [*filter(wanted, list(self._driver.machine.records.values()))]
 
     # -- results --------------------------------------------------------------------------
 
@@ -219,8 +219,9 @@ class FlowRecord:
     def counts(self) -> dict[str, int]:
         """How many task runs show which state."""
         total: dict[str, int] = {}
-        for counts in self._driver.machine.counts.values():
-            for state, count in counts.items():
+        # Tasks and states may join while somebody counts.
+        for counts in list(self._driver.machine.counts.values()):
+            for state, count in list(counts.items()):
                 if count:
                     total[state] = total.get(state, 0) + count
         return total

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.input_lines import line_of
 from dask_taskrunner.insight.paths import critical_path
-from dask_taskrunner.insight.readings import read
+from dask_taskrunner.insight.readings import Reading, read
+from dask_taskrunner.insight.snapshots import Snapshot
+from dask_taskrunner.insight.waits import places_of
+from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.report.contents import contents
 from dask_taskrunner.report.page import Report
-from dask_taskrunner.states import Failed, utc
+from dask_taskrunner.report.sections import Tile
+from dask_taskrunner.reporting import failure_report
+from dask_taskrunner.states import utc
 from dask_taskrunner.view.text import format_duration, in_order
 
 
@@ -25,36 +31,90 @@ def report_of(run: FlowInsight, where: str) -> Report:
     where : str
         The cluster, in words.
     """
-    driver, state = run._driver, run.state
-    # In the order in which a user knows them, and as they are at one moment.
-    records = {one.record.id: one.record for one in run.task_runs}
-    reading = read(dict(driver.machine.records), run.history)
-    path = None if driver.final is None else critical_path(reading)
-    now = driver.channel.clock.time()
-    graph = run._graph()
-    graph.feed(run.history)
-    message, slack = state.message or "", {} if path is None else path.slack
-    if not state.is_finished():
-        message = f"{message} (the run went on when this was written)".strip()
+    # All that is told is of one moment, also where the run goes on meanwhile.
+    driver, snapshot = run._driver, run._snapshot()
+    reading = read(snapshot.records, snapshot.history, driver.channel.need)
+    final = snapshot.final
+    path = None if final is None else critical_path(reading)
+    now, logs = driver.channel.clock.time(), driver.channel.logs
+    graph = run._graph(snapshot.records)
+    graph.feed(snapshot.history)
+    records = snapshot.in_order(run._known())
+    goes_on = final is None or not final.is_finished
     return Report(
         title=f"{run.flow.name} {run.run_name!r}",
-        state=type(state).__name__,
-        message=message,
-        facts=_facts(run, where, now),
-        counts=dict(in_order(run.counts)),
+        state=final.state if final is not None else "Running" if snapshot.history else "Pending",
+        message=_message(snapshot, now, goes_on=goes_on),
+        facts=_facts(run, where, snapshot, now),
+        tiles=_tiles(snapshot, reading, now),
+        counts=dict(in_order(snapshot.counts)),
         graph=graph.svg(now),
         path=path,
-        failures=run.failure_text() if isinstance(state, Failed) else "",
+        failures=failure_report(run.flow.name, run.run_name, run._plan, snapshot.records, logs),
+        held_back=_held_back(records.values()),
         notes=[f"{note.time:%H:%M:%S} {note.task_run or '-'} {note.text}" for note in run.notes],
-        contents=contents(records, reading, slack, driver.channel.logs),
-    )
+        contents=contents(
+            records, reading, {} if path is None else path.slack, logs,
+            path={step.slug for step in path or ()}, until=now if goes_on else None,
+        ),
+    )  # fmt: skip
 
 
-def _facts(run: FlowInsight, where: str, now: float) -> list[tuple[str, str]]:
+def _message(snapshot: Snapshot, now: float, *, goes_on: bool) -> str:
+    said = (snapshot.final.message or "") if snapshot.final is not None else ""
+    if not goes_on:
+        return said
+    does = "went on" if snapshot.final is None else "had paused"
+    when = f"{utc(now):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{said} (the run {does} when this was written, {when})".strip()
+
+
+def _held_back(records: Iterable[TaskRunRecord]) -> dict[str, list[str]]:
+    """Return what did not run, by the task run that is its root cause."""
+    held_back: dict[str, list[str]] = {}
+    for record in records:
+        header = record.header
+        if header is not None and header.state == "TriggerFailed":
+            cause = header.more.get("root_cause")
+            if cause:
+                held_back.setdefault(cause[0], []).append(record.plan.slug)
+    return held_back
+
+
+def _tiles(snapshot: Snapshot, reading: Reading, now: float) -> list[Tile]:
+    """Return the figures that somebody looks for first."""
+    counted = [one for one in snapshot.records.values() if one.is_counted]
+    attempts = [
+        len(one.values) + sum(body is not None for body in (one.running, one.left_running))
+        for one in snapshot.records.values()
+    ]
+    again, total = sum(max(count - 1, 0) for count in attempts), sum(attempts)
+    more = f"{again:,} of them not the first of a task run" if again else ""
+    tiles = [
+        Tile(f"{len(counted):,}", "task run" if len(counted) == 1 else "task runs", ""),
+        Tile(f"{total:,}", "attempt" if total == 1 else "attempts", more),
+    ]
+    if snapshot.history:
+        until = now if snapshot.final is None else snapshot.history[-1].at
+        tiles.insert(0, Tile(format_duration(until - reading.start), "from start to end", ""))
+        if snapshot.final is None:
+            tiles[0] = tiles[0]._replace(name="so far")
+    threads = places_of(reading).threads
+    if threads and reading.seconds > 0:
+        places, workers = sum(threads.values()), len(threads)
+        took = sum(body.ended - body.started for body in reading.bodies)
+        busy = min(took / (places * reading.seconds), 1.0)
+        on = "1 worker" if workers == 1 else f"{workers} workers"
+        seen = "1 thread" if places == 1 else f"{places} threads"
+        tiles.append(Tile(f"{busy:.0%}", "in bodies", f"of the time of {seen} seen on {on}"))
+    return tiles
+
+
+def _facts(run: FlowInsight, where: str, snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
     facts = []
-    if run.history:
-        began, ended = run.history[0].at, run.history[-1].at
-        until = ended if run._driver.final is not None else now
+    if snapshot.history:
+        began, ended = snapshot.history[0].at, snapshot.history[-1].at
+        until = ended if snapshot.final is not None else now
         facts += [
             ("began", f"{utc(began):%Y-%m-%d %H:%M:%S} UTC"),
             ("took", format_duration(until - began)),

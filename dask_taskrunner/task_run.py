@@ -14,7 +14,7 @@ from dask_taskrunner.logs import Logs, logs_of, logs_of_several
 from dask_taskrunner.machine.events import ResultsWanted
 from dask_taskrunner.machine.plans import InnerPlan
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord
-from dask_taskrunner.machine.sources import children_of, has_its_result_elsewhere, record_of_result
+from dask_taskrunner.machine.sources import has_its_result_elsewhere, record_of_result
 from dask_taskrunner.origins import Origin
 from dask_taskrunner.outcomes import error_of, value_of
 from dask_taskrunner.reporting import max_attempts
@@ -178,12 +178,12 @@ class TaskRun(Shown):
         Of one that has grown to a graph, the runs of its tasks; of any other, none.
         """
         records, inner = self._driver.machine.records, self._record.inner
+        # Somebody may look while they join: then those that have are all that there are.
         if inner is not None and self._find is not None:
-            return Children(map(self._find, inner.runs))
-        runs = (
-            TaskRun(child, self._driver, self._max_retries, self._find)
-            for child in children_of(self._record, records)
-        )
+            return Children(self._find(id) for id in inner.runs if id in records)
+        n, length = self._record.id[0], self._record.length or 0
+        found = [records[id] for index in range(length) if (id := (n, index)) in records]
+        runs = (TaskRun(one, self._driver, self._max_retries, self._find) for one in found)
         return Children(runs)
 
     @property

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from dask_taskrunner.cache_validators import CacheValidator
-from dask_taskrunner.exceptions import ResultLost, describe
+from dask_taskrunner.exceptions import ResultLost, TaskTimedOut, describe
 from dask_taskrunner.name_templates import NameTemplate
 from dask_taskrunner.retries import RetryDelay, RetryOn, delay_before
 from dask_taskrunner.run_context import context
@@ -170,7 +170,7 @@ def state_of(task: RunnableTask, outcome: Outcome, inputs: Values) -> State:
         text = str(error)
         return TimedOut(
             message=text,
-            exception=TimeoutError(text),
+            exception=TaskTimedOut(text),
             stopped=error.stopped,
             traceback=error.stack,
         )

@@ -13,20 +13,16 @@ from dask_taskrunner import DaskTaskRunner, context
 PAGE = (Path(__file__).parents[1] / "docs" / "coming-from.md").read_text(encoding="utf-8")
 
 
-TABLE, DELAYED = PAGE.split("## From `dask.delayed`")
-
-
-def rows(part: str) -> dict[str, str]:
+def rows() -> dict[str, str]:
     """Return the code of the last column by what stands in the first."""
     found = {}
-    for line in re.findall(r"^\| (.*) \|$", part, re.M)[1:]:
+    for line in re.findall(r"^\| (.*) \|$", PAGE, re.M)[1:]:
         what, *_, here = line.split(" | ")
         found[what] = "\n".join(re.findall(r"`([^`]+)`", here))
     return found
 
 
-ROWS = rows(TABLE)
-DELAYED_ROWS = rows(DELAYED)
+ROWS = rows()
 
 
 def fetch(shop):
@@ -110,7 +106,7 @@ def test_each_row_has_an_outcome_here():
 
 
 def test_each_row_has_the_same_columns():
-    table = [line for line in TABLE.splitlines() if line.startswith("|")]
+    table = [line for line in PAGE.splitlines() if line.startswith("|")]
     assert {line.count(" | ") for line in table if not line.startswith("|---")} == {4}
     assert all(ROWS.values())
 
@@ -129,45 +125,3 @@ def names(client):
 @pytest.mark.parametrize("row", OUTCOMES)
 def test_what_is_written_here_does_what_the_row_says(names, row):
     OUTCOMES[row](run_cell(ROWS[row], names), names)
-
-
-#: What comes of each row of the second table, in the order of the page.
-DELAYED_OUTCOMES = {
-    "build, and compute": lambda value: value == 3,
-    "compute several": lambda value: value == (1, 2),
-    "keep the results on the cluster": lambda value: value == 1,
-    "the same for many, whose number is known now": lambda value: (
-        [row["slug"] for row in value] == ["load", "load-2", "load-3"]
-    ),
-    "the same for many, whose number a task tells": lambda value: value == [0, 1, 2],
-    "only once what has no value is done": lambda value: value == 2,
-    "see the graph": lambda value: value.text.startswith("flow 'etl'"),
-    "something fails": lambda value: value == ["ValueError: no -1", 5],
-}
-
-DEFINITIONS = """
-@task
-def load(n):
-    if n < 0:
-        raise ValueError(f"no {n}")
-    return n
-
-@task
-def add(x, y):
-    return x + y
-
-@task
-def numbers(n):
-    return list(range(n))
-"""
-
-
-def test_each_row_of_the_second_table_has_an_outcome_here():
-    assert list(DELAYED_ROWS) == list(DELAYED_OUTCOMES)
-
-
-@pytest.mark.cluster
-@pytest.mark.parametrize("row", DELAYED_OUTCOMES)
-def test_what_is_written_for_delayed_does_what_the_row_says(names, row):
-    exec(DEFINITIONS, names)
-    assert DELAYED_OUTCOMES[row](run_cell(DELAYED_ROWS[row], names))

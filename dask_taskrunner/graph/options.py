@@ -33,7 +33,7 @@ class TaskOptions(TypedDict, total=False):
         The time before a retry, in seconds where it is a number; 10 s by default. Of a list the
         last one repeats; a callable gets ``(run_number, exception)``.
     retry_jitter : float
-        The fraction by which a delay is varied at random; 0 by default.
+        The fraction by which a delay is made longer at most, at random; 0 by default.
     retry_on : exception type, tuple of such, or callable
         Which exceptions are worth a retry; ``Exception`` by default.
     max_crash_retries : int

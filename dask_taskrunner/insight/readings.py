@@ -125,11 +125,17 @@ class Reading(NamedTuple):
         From the run's start to its end.
     bodies : tuple of Execution
         All of them, on whatever worker.
+    start : float
+        The run's start, in epoch seconds.
+    again : mapping
+        Task run -> what was executed of it once more after its end.
     """
 
     nodes: dict[NodeId, Node]
     seconds: float
     bodies: tuple[Execution, ...]
+    start: float = 0.0
+    again: Mapping[TaskRunId, Sequence[Execution]] = {}
 
     @property
     def ended(self) -> list[Node]:
@@ -209,12 +215,14 @@ class _Reader:
                 graph[record.id, True] = graph[record.id, True] or waits_for(record, self._records)
         for id in graphlib.TopologicalSorter(graph).static_order():
             self._nodes[id] = self._node(id, graph[id])
-        bodies = [
-            self._execution(attempt, 0.0, self._needs_of(record))
-            for record in self._records.values()
-            for attempt in _known(record)
-        ]
-        return Reading(self._nodes, self._end_at, tuple(bodies))
+        bodies: list[Execution] = []
+        again: defaultdict[TaskRunId, list[Execution]] = defaultdict(list)
+        for record in self._records.values():
+            for attempt in _known(record):
+                bodies.append(self._execution(attempt, 0.0, self._needs_of(record)))
+                if attempt.outcome == "re-executed":
+                    again[record.id].append(bodies[-1])
+        return Reading(self._nodes, self._end_at, tuple(bodies), self._start, again)
 
     def _node(self, id: NodeId, sources: tuple[NodeId, ...]) -> Node:
         record = self._records[id[0]]

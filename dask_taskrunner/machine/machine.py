@@ -64,6 +64,7 @@ from dask_taskrunner.machine.pauses import Pauses
 from dask_taskrunner.machine.plans import Plan
 from dask_taskrunner.machine.records import Running, TaskRunRecord
 from dask_taskrunner.machine.stops import Stops
+from dask_taskrunner.machine.turns import in_one_turn
 
 
 class Machine:
@@ -77,6 +78,8 @@ class Machine:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        #: Odd while something is taken in: then the records may be half of what they will be.
+        self.turn = 0
         self._desk = Desk(plan)
         self._board = self._desk.board
         self._losses = Losses(self._desk)
@@ -150,6 +153,7 @@ class Machine:
 
     # -- the only mutator -----------------------------------------------------------------
 
+    @in_one_turn
     def handle(self, event: Event) -> list[Command]:
         """Take in one event and return the commands that follow from it, in order."""
         desk = self._desk
@@ -191,6 +195,7 @@ class Machine:
         if runs := self._board.take_slice(self._desk.time):
             self._desk.commands.append(SubmitMany(runs))
 
+    @in_one_turn
     def give_up(self, at: float, text: str) -> list[Command]:
         """End a run that an error of this package has broken, and return what is left to do."""
         return self._stops.give_up(at, text)

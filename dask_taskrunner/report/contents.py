@@ -6,22 +6,29 @@ seconds from the run's start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.headers import TaskRunId
-from dask_taskrunner.insight.readings import Execution, Reading
-from dask_taskrunner.insight.waits import places_of, spent
+from dask_taskrunner.insight.readings import Execution, Node, Reading
+from dask_taskrunner.insight.waits import Places, places_of, spent
 from dask_taskrunner.logs import LogStore, clock, level_name
-from dask_taskrunner.machine.records import TaskRunRecord
+from dask_taskrunner.machine.records import Attempt, TaskRunRecord
+from dask_taskrunner.report.lanes import Span, in_lanes
+from dask_taskrunner.report.texts import Room, printable
 from dask_taskrunner.states import OWN_FAILURES
 
 #: Of so many failures there are tracebacks; more than so many characters of one are cut.
 _TRACEBACKS: Final = 200
 _TRACEBACK: Final = 8_000
-#: More characters of a message, and of all logs together, are not told.
+#: More characters of a message are not told.
 _MESSAGE: Final = 400
+#: So many bytes have all logs together; what is told of failures; and all messages, of which so
+#: many characters are told even then.
 _LOGS: Final = 1_000_000
+_FAILURES: Final = 1_000_000
+_MESSAGES: Final = 700_000
+_BRIEF: Final = 60
 
 
 class Numbers(dict[str, int]):
@@ -32,11 +39,59 @@ class Numbers(dict[str, int]):
         return self[text]
 
 
-class Lane(NamedTuple):
-    """A place on a worker, where one body runs at a time."""
+class _Words:
+    """The lists of texts to which rows and bars refer."""
 
+    def __init__(self) -> None:
+        self.names, self.states, self.texts, self.outcomes = (Numbers() for _ in range(4))
+        self._room = Room(_MESSAGES)
+        #: What was said of a message: the same again takes no more room.
+        self._said: dict[str, int] = {}
+
+    def lists(self) -> dict[str, list[str]]:
+        """Return them by name."""
+        return {
+            "names": list(self.names),
+            "states": list(self.states),
+            "texts": list(self.texts),
+            "outcomes": list(self.outcomes),
+        }
+
+    def of_message(self, text: str | None) -> int:
+        """Return where a message stands among the texts."""
+        text = (text or "")[:_MESSAGE]
+        if text not in self._said:
+            self._said[text] = self.texts[self._room.take(text, _BRIEF)]
+        return self._said[text]
+
+
+class Bar(NamedTuple):
+    """One execution of a body on the timeline.
+
+    Attributes
+    ----------
+    row : int
+        Which task run's.
+    since : float
+        When nothing was left to wait for but a time, a place, and inputs.
+    available : float
+        When it could have begun: its retry was due.
+    placed : float
+        When its worker had a place for it.
+    started, ended : float
+        When its body ran.
+    worker, outcome : str
+        Where, and what came of it.
+    """
+
+    row: int
+    since: float
+    available: float
+    placed: float
+    started: float
+    ended: float
     worker: str
-    place: int
+    outcome: str
 
 
 def contents(
@@ -44,106 +99,159 @@ def contents(
     reading: Reading,
     slack: Mapping[str, float],
     logs: LogStore,
+    *,
+    path: Collection[str] = (),
+    until: float | None = None,
 ) -> dict[str, Any]:
     """Return what the page's script draws.
 
     Parameters
     ----------
     records : mapping
-        The machine's, in the order of the plan.
+        Of one moment, in the order of the plan.
     reading : Reading
         The same, read.
     slack : mapping
         Slug -> by how many seconds it could have ended later.
     logs : LogStore
         Of the run.
+    path : collection of str, optional
+        The slugs of what is on the critical path.
+    until : float, optional
+        Where the run goes on: in epoch seconds, what runs has run until then.
     """
-    names, states, texts, outcomes = Numbers(), Numbers(), Numbers(), Numbers()
-    places = places_of(reading)
-    rows, bars = [], []
-    lanes = _Lanes(body for node in reading.nodes.values() for body in node.executions)
+    words, places = _Words(), places_of(reading)
+    details = _Details(logs, words)
+    rows, bars = [], list[Bar]()
     for number, record in enumerate(records.values()):
-        node = reading.nodes.get((record.id, False))
-        bodies = () if node is None else node.executions
+        node, attempts = reading.nodes.get((record.id, False)), record.attempts()
+        ready = None if node is None else _ready(node, reading)
         took = spent(node, places) if node is not None and node.ended is not None else None
-        header = record.header or record.retry_header
-        attempts = record.attempts()
         rows.append([
-            record.plan.slug,
-            names[record.plan.name],
-            states[record.shown],
-            texts[(header.message or "")[:_MESSAGE] if header is not None else ""],
-            len(attempts),
-            _short(None if node is None else node.ready),
-            _short(None if node is None else node.ended),
-            texts[attempts[-1].worker if attempts else ""],
-            [_short(part) for part in took] if took is not None else None,
-            header.nbytes if header is not None else 0,
+            *_row(record, attempts, words),
+            _short(ready), _short(None if node is None else node.ended),
+            words.texts[attempts[-1].worker if attempts else ""],
+            None if took is None else [_short(part) for part in took],
+            0 if record.header is None else record.header.nbytes,
             _short(slack.get(record.plan.slug)),
         ])  # fmt: skip
-        for body in bodies:
-            times = map(_short, (body.available, body.started, body.ended))
-            bars.append([number, lanes.of(body), *times, outcomes[body.outcome]])
+        bars += _bars(number, node, reading.again.get(record.id, ()), places)
+        bars += _going_on(number, attempts, reading.start, until)
+        details.add(number, record, attempts)
     return {
-        "names": list(names), "states": list(states), "texts": list(texts),
-        "outcomes": list(outcomes), "lanes": lanes.labels, "rows": rows, "bars": bars,
-        "details": _details(records, logs), "seconds": _short(reading.seconds),
-    }  # fmt: skip
+        "rows": rows,
+        **_in_lanes(bars, words),
+        "path": [n for n, one in enumerate(records.values()) if one.plan.slug in path],
+        "details": details.found,
+        "seconds": _short(reading.seconds),
+        **words.lists(),
+    }
+
+
+def _in_lanes(bars: Sequence[Bar], words: _Words) -> dict[str, list[Any]]:
+    placed, lanes = in_lanes([Span(bar.worker, bar.started, bar.ended) for bar in bars])
+    pairs = list(zip(bars, placed, strict=True))
+    times = [(min(bar.available, at.started), at.started, at.ended) for bar, at in pairs]
+    return {
+        "lanes": [f"{lane.worker} #{lane.place + 1}" for lane in lanes],
+        "bars": [
+            [bar.row, at.lane, *map(_short, time), words.outcomes[bar.outcome]]
+            for (bar, at), time in zip(pairs, times, strict=True)
+        ],
+        "waits": [[_short(bar.since), _short(bar.placed)] for bar in bars],
+    }
+
+
+def _row(record: TaskRunRecord, attempts: Sequence[Attempt], words: _Words) -> list[Any]:
+    header = record.header or record.retry_header
+    return [
+        printable(record.plan.slug),
+        words.names[printable(record.plan.name)],
+        words.states[record.shown],
+        words.of_message(None if header is None else header.message),
+        len(attempts),
+    ]
+
+
+def _ready(node: Node, reading: Reading) -> float | None:
+    """Return when all had ended that something waits for, where it has."""
+    is_known = all(reading.nodes[source].ended is not None for source in node.waits_for)
+    return node.ready if is_known else None
 
 
 def _short(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
 
 
-class _Lanes:
-    """Puts the bodies of each worker side by side, as its threads ran them."""
-
-    def __init__(self, bodies: Iterable[Execution]) -> None:
-        self._lane: dict[Execution, int] = {}
-        found: dict[Lane, int] = {}
-        free: dict[str, list[float]] = {}
-        for body in sorted(set(bodies), key=lambda body: (body.worker, body.started)):
-            ends = free.setdefault(body.worker, [])
-            # Clocks are read one after the other, also where one body follows on another.
-            idle = (place for place, end in enumerate(ends) if end <= body.started + 0.001)
-            place = next(idle, len(ends))
-            ends[place : place + 1] = [body.ended]
-            lane = Lane(body.worker, place)
-            self._lane[body] = found.setdefault(lane, len(found))
-        #: What stands beside each.
-        self.labels = [f"{lane.worker} #{lane.place + 1}" for lane in found]
-
-    def of(self, body: Execution) -> int:
-        return self._lane[body]
+def _bars(row: int, node: Node | None, again: Iterable[Execution], places: Places) -> Iterator[Bar]:
+    """Yield what was executed of a task run, also after its end."""
+    since = 0.0 if node is None else node.ready
+    for body in () if node is None else node.executions:
+        available = max(body.available, min(since, body.started))
+        placed = min(available + places.queued(body), body.started)
+        waited = min(since, available), available, placed
+        yield Bar(row, *waited, body.started, body.ended, body.worker, body.outcome)
+        since = max(since, body.ended)
+    for body in again:
+        yield _without_wait(row, body)
 
 
-def _details(
-    records: Mapping[TaskRunId, TaskRunRecord], logs: LogStore
-) -> dict[int, dict[str, Any]]:
-    """Return what is told of a row that somebody opens, where there is anything."""
-    found: dict[int, dict[str, Any]] = {}
-    told, room = 0, _LOGS
-    for number, record in enumerate(records.values()):
-        header, own = record.header, {}
-        if header is not None and header.state in OWN_FAILURES and told < _TRACEBACKS:
-            told += 1
-            own["traceback"] = header.more.get("traceback", "")[-_TRACEBACK:]
-            own["inputs"] = dict(header.more.get("inputs", {}))
-        attempts = record.attempts()
-        if len(attempts) > 1:
-            own["attempts"] = [
-                [one.number, one.outcome, one.worker, (one.error or "")[:_MESSAGE]]
-                for one in attempts
-            ]
-        kept = logs.get(record.id)
-        lines = [] if kept is None else _lines(logs.read(kept)[0])
-        if lines and room > 0:
-            own["logs"] = lines[-max(room // 40, 1) :]
-            room -= sum(map(len, own["logs"])) + 1
+def _going_on(
+    row: int, attempts: Iterable[Attempt], start: float, until: float | None
+) -> Iterator[Bar]:
+    """Yield what is being executed of a task run."""
+    for attempt in attempts:
+        if attempt.outcome == "running" and attempt.started is not None and until is not None:
+            ended = until - start
+            # The worker's clock may be ahead of ours.
+            started = min(attempt.started - start, ended)
+            yield _without_wait(
+                row, Execution(started, started, ended, attempt.worker, attempt.outcome)
+            )
+
+
+def _without_wait(row: int, body: Execution) -> Bar:
+    """Return what nobody knows when it could have begun."""
+    at = body.started
+    return Bar(row, at, at, at, at, body.ended, body.worker, body.outcome)
+
+
+class _Details:
+    """What is told of a row that somebody opens, where there is anything."""
+
+    def __init__(self, logs: LogStore, words: _Words) -> None:
+        self._logs = logs
+        self._words = words
+        self._tracebacks = _TRACEBACKS
+        self._failures, self._lines = Room(_FAILURES), Room(_LOGS)
+        #: By row.
+        self.found: dict[int, dict[str, Any]] = {}
+
+    def add(self, row: int, record: TaskRunRecord, attempts: Sequence[Attempt]) -> None:
+        """Take in what there is to tell of a task run."""
+        header, own = record.header, dict[str, Any]()
+        if header is not None and header.state in OWN_FAILURES and self._tracebacks:
+            self._tracebacks -= 1
+            traceback = header.more.get("traceback", "")[-_TRACEBACK:]
+            own["traceback"] = self._failures.take_end(traceback)
+            inputs = header.more.get("inputs", {}).items()
+            own["inputs"] = {printable(name): self._failures.take(line) for name, line in inputs}
+        if len(attempts) > 1 or any(one.outcome == "running" for one in attempts):
+            own["attempts"] = [_attempt(one, self._words) for one in attempts]
+        kept = self._logs.get(record.id)
+        if kept is not None and self._lines.is_left:
+            lines = "\n".join(_lines(self._logs.read(kept)[0]))
+            own["logs"] = self._lines.take_end(lines).split("\n")
         if own := {key: value for key, value in own.items() if value}:
-            found[number] = own
-    return found
+            self.found[row] = own
 
 
-def _lines(lines: Iterable[Sequence[Any]]) -> list[str]:
-    return [f"{clock(line[0])} {level_name(line[1])} {line[2]}" for line in lines]
+def _attempt(attempt: Attempt, words: _Words) -> list[Any]:
+    began, ended = attempt.started, attempt.ended
+    took = None if began is None or ended is None else _short(ended - began)
+    outcome, worker = words.outcomes[attempt.outcome], words.texts[attempt.worker]
+    return [outcome, worker, words.of_message(attempt.error), took]
+
+
+def _lines(lines: Iterable[Sequence[Any]]) -> Iterator[str]:
+    return (f"{clock(line[0])} {level_name(line[1])} {line[2]}" for line in lines)

@@ -1,16 +1,29 @@
-"""The report's page: what can be read as it is, and a script that draws the rest."""
+"""The report's page: what can be read as it is, and a script that draws the rest.
+
+It may do nothing but run this one script, whose digest it names: whatever a text manages to be, a
+browser neither runs nor loads it.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.insight.paths import CriticalPath
+from dask_taskrunner.report import sections
+from dask_taskrunner.report.sections import Tile, section
+from dask_taskrunner.report.texts import printable
 from dask_taskrunner.states import COLORS
+from dask_taskrunner.view.failure_text import FailureReport
 from dask_taskrunner.view.html import badge, bar, escaped, pre, scrolled, table
-from dask_taskrunner.view.text import format_counts, format_duration
+from dask_taskrunner.view.text import format_counts
+
+#: In the order in which they need each other.
+_SCRIPTS: Final = ("words.js", "lanes.js", "paint.js", "timeline.js", "table.js", "page.js")
 
 
 class Report(NamedTuple):
@@ -24,14 +37,18 @@ class Report(NamedTuple):
         Of the flow run.
     facts : sequence of (str, str)
         What stands at the top: when, where, with which versions.
+    tiles : sequence of Tile
+        The figures that somebody looks for first.
     counts : mapping
         How many task runs are in which state, in the order in which they are told.
     graph : str
         The picture, as SVG.
     path : CriticalPath or None
         None where the run goes on.
-    failures : str
-        What failed, as text; empty where nothing did.
+    failures : FailureReport
+        What failed, and what did not run because of it.
+    held_back : mapping
+        Slug of a root cause -> what did not run because of it.
     notes : sequence of str
         What happened besides.
     contents : mapping
@@ -42,80 +59,57 @@ class Report(NamedTuple):
     state: str
     message: str
     facts: Sequence[tuple[str, str]]
+    tiles: Sequence[Tile]
     counts: Mapping[str, int]
     graph: str
     path: CriticalPath | None
-    failures: str
+    failures: FailureReport
+    held_back: Mapping[str, Sequence[str]]
     notes: Sequence[str]
     contents: Mapping[str, Any]
 
 
 def page(report: Report) -> str:
     """Return the page. It loads nothing."""
-    parts = [
-        f"<h1>{escaped(report.title)} {badge(report.state)}</h1>",
-        f"<p>{escaped(report.message)}</p>" if report.message else "",
-        table([(f"<b>{escaped(name)}</b>", escaped(said)) for name, said in report.facts], "lw"),
-        f"<p>{bar(report.counts)} {escaped(format_counts(report.counts))}</p>",
-        _section("Failures", pre(report.failures)) if report.failures else "",
-        _section("Graph", scrolled(report.graph)),
-        _section("Timeline", _TIMELINE),
-        _section("Critical path", _path(report.path)),
-        _section("Task runs", _TABLE),
-        _section("Notes", pre("\n".join(report.notes))) if report.notes else "",
-    ]
+    script = "\n".join(map(_file, _SCRIPTS))
     return "\n".join([
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
-        f"<title>{escaped(report.title)}</title>",
+        printable(f"<title>{escaped(report.title)}</title>"),
         f"<style>{_file('page.css')}</style></head><body>",
-        *filter(None, parts),
+        printable("\n".join(filter(None, _parts(report)))),
         f'<script type="application/json" id="data">{_json(report.contents)}</script>',
-        f"<script>{_file('page.js')}</script></body></html>",
+        f"<script>{script}</script></body></html>",
     ])  # fmt: skip
 
 
-_TIMELINE = (
-    '<div id="timeline"><canvas></canvas><div id="tip" hidden></div></div>'
-    '<p class="quiet">A lane for each thread of a worker; a bar for each attempt, in the color of '
-    "its task, with a red edge where it did not go well. The thin line before it is the time from "
-    "when on it could have begun.</p>"
-    '<div id="legend"></div>'
-)
-_TABLE = (
-    '<p><input id="filter" type="search" placeholder="filter by any text"> '
-    '<select id="state"><option value="">all states</option></select> '
-    '<span id="count"></span> <button id="before">&lt;</button> <button id="after">&gt;</button>'
-    '</p><div class="wide"><table id="runs"><thead></thead><tbody></tbody></table></div>'
-)
+def _parts(report: Report) -> list[str]:
+    failed = report.failures.failed or report.failures.not_run
+    return [
+        f"<header><h1>{escaped(report.title)} {badge(report.state)}</h1>",
+        f"<p>{escaped(report.message)}</p>" if report.message else "",
+        sections.tiles(report.tiles),
+        f"<p>{bar(report.counts)} {escaped(format_counts(report.counts))}</p>",
+        table([(f"<b>{escaped(name)}</b>", escaped(said)) for name, said in report.facts], "lw"),
+        "</header><main>",
+        section("Failures", sections.failures(report.failures, report.held_back)) if failed else "",
+        section("Graph", scrolled(report.graph), "graph"),
+        section("Timeline", _file("timeline.html")),
+        section("Critical path", sections.critical_path(report.path), "path"),
+        section("Task runs", _file("table.html")),
+        section("Notes", pre("\n".join(report.notes))) if report.notes else "",
+        "</main>",
+    ]
 
 
-def _section(name: str, inside: str) -> str:
-    return f"<section><h2>{name}</h2>{inside}</section>"
-
-
-def _path(path: CriticalPath | None) -> str:
-    if path is None:
-        return "<p>The run goes on.</p>"
-    heads = ("task run", "began", "took", "running", "retry delay", "queued", "fetching", "sending")
-    rows: Iterable[Sequence[str]] = [
-        (
-            escaped(step.slug),
-            *(
-                escaped(format_duration(seconds)) if seconds >= 0.0005 else ""
-                for seconds in (
-                    step.began, step.seconds, step.running, step.delayed, step.queued,
-                    step.fetching, step.overhead,
-                )
-            ),
-        )
-        for step in path
-    ]  # fmt: skip
-    steps = "1 step" if len(path) == 1 else f"{len(path)} steps"
-    first = f"<p>{steps} in {escaped(format_duration(path.seconds))}</p>"
-    return f'{first}<div class="scrolled">{table([heads, *rows], "lrrrrrr")}</div>'
+def _policy(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Bars and pictures bring their style with them, as they do in notebooks.
+    allowed = f"script-src 'sha256-{digest}'; style-src 'unsafe-inline'"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -86,6 +86,11 @@ class FailureReport(NamedTuple):
 
     @property
     def headline(self) -> str:
+        """Which flow run it is, and :attr:`in_short`."""
+        return f"{self.flow_name} {self.run_name!r} failed: {self.in_short}"
+
+    @property
+    def in_short(self) -> str:
         """How many failed, and how many did not run because of them."""
         count, total = len(self.failed), len(self.not_run)
         by_themselves = sum(run.is_by_itself for run in self.not_run)
@@ -98,7 +103,7 @@ class FailureReport(NamedTuple):
             parts.append(f"{because} did not run because of {'it' if count == 1 else 'them'}")
         if by_themselves:
             parts.append(f"{by_themselves} did not run for another reason")
-        return f"{self.flow_name} {self.run_name!r} failed: {', '.join(parts)}"
+        return ", ".join(parts)
 
     @property
     def closing(self) -> list[str]:

@@ -96,6 +96,7 @@ def test_ten_thousand_task_runs_are_opened_within_two_seconds(browser, tmp_path)
         **few,
         "rows": [[f"{row[0]} again {n}", *row[1:]] for n in range(100) for row in few["rows"][2:]],
         "bars": [[row + 100 * n - 2, *bar] for n in range(100) for row, *bar in few["bars"][1:]],
+        "waits": few["waits"][1:] * 100,
     }
     assert len(many["rows"]) > 10_000
     path = tmp_path / "run.html"

@@ -10,7 +10,15 @@ from contextvars import ContextVar
 import pytest
 from fakes.gates import PATIENCE, eventually
 
-from dask_taskrunner import TaskRunner, context, signals, states, task, time_limits
+from dask_taskrunner import (
+    TaskRunner,
+    TaskTimedOut,
+    context,
+    signals,
+    states,
+    task,
+    time_limits,
+)
 from dask_taskrunner.time_limits import (
     Overdue,
     by_waiting_thread,
@@ -137,7 +145,7 @@ def test_a_body_that_takes_too_long_has_timed_out():
     assert type(state) is states.TimedOut
     assert state.is_failed()
     assert state.stopped
-    assert isinstance(state.exception, TimeoutError)
+    assert type(state.exception) is TaskTimedOut
     assert state.message == "it ran longer than its timeout of 0.02 s; its code was stopped"
     assert "in spin" in state.traceback
 
@@ -152,8 +160,13 @@ def test_what_has_timed_out_is_tried_again_like_any_failure():
     runner = TaskRunner(second_time_lucky)
     retrying = runner.run()
     assert type(retrying) is states.Retrying
-    assert "TimeoutError: it ran longer" in retrying.message
+    assert "TaskTimedOut: it ran longer" in retrying.message
     assert runner.run(retrying).result == 2
+
+
+def test_retry_on_may_name_timeouts_alone():
+    policy = {"max_retries": 1, "retry_on": TaskTimedOut}
+    assert type(TaskRunner(task(spin, timeout=SHORT, **policy)).run()) is states.Retrying
 
 
 def test_retry_on_may_leave_timeouts_out():
