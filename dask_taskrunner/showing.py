@@ -24,7 +24,7 @@ from dask_taskrunner.view.cards import SHOWN_FAILURES, failure_card, failures_so
 from dask_taskrunner.view.failure_panel import failure_panel
 from dask_taskrunner.view.failure_text import FailureReport, failure_text
 from dask_taskrunner.view.following import following
-from dask_taskrunner.view.html import block, box, dot, escaped, quiet, scrolled
+from dask_taskrunner.view.html import block, box, dot, escaped, fitted, quiet, scrolled
 from dask_taskrunner.view.lines import (
     PlainLines,
     dropped_record,
@@ -211,20 +211,21 @@ class Picture:
         self._read()
         forms = {"text/plain": repr(self._run)}
         if not is_over:
-            return {**forms, "text/html": self._block(self._graph.svg(time.time()), is_live=True)}
+            graph = fitted(self._graph.svg(time.time()))
+            return {**forms, "text/html": self._block(graph, is_live=True)}
         # What stays is also for those who show no HTML, or not all of it.
         kept = self._graph.still(time.time())
-        return {**forms, "text/html": self._block(kept.html), "image/svg+xml": kept.svg}
+        return {**forms, "text/html": self._block(scrolled(kept.html)), "image/svg+xml": kept.svg}
 
     def draw(self) -> str:
         """Return it as HTML that stays."""
         self._read()
-        return self._block(self._graph.still(time.time()).html)
+        return self._block(scrolled(self._graph.still(time.time()).html))
 
     def _block(self, graph: str, *, is_live: bool = False) -> str:
         """Return the graph and the block, and what is told of failures."""
         run = self._run
-        drawn = block(self._tally, _title(run), time.time(), scrolled(graph))
+        drawn = block(self._tally, _title(run), time.time(), graph)
         told = _warnings(run, run.notes)[-_NOTES:]
         has_failed = isinstance(run.state, Failed)
         parts = [
