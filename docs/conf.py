@@ -33,7 +33,7 @@ nitpick_ignore_regex = [
     # Others' objects: no inventory of theirs can be fetched where the documentation is built.
     ("py:.*", r"(?!dask_taskrunner\b).*"),
     # Types of ours that are no part of the API.
-    ("py:.*", r"dask_taskrunner\.(graph|listener|machine|shown|waiting)\..*"),
+    ("py:.*", r"dask_taskrunner\.(drawing\.still|graph|listener|machine|shown|waiting)\..*"),
     ("py:class", r"dask_taskrunner\.task_run\.Children"),
     ("py:.*", r"dask_taskrunner\.(\w+\.)*_\w+"),
 ]

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from dask_taskrunner.insight.paths import CriticalPath, Step
+from dask_taskrunner.insight.waits import Spent
 from dask_taskrunner.report import sections
 from dask_taskrunner.report.page import Report, page
 from dask_taskrunner.report.sections import Tile
@@ -68,7 +69,7 @@ def test_failures_come_before_all_else_and_name_what_did_not_run_because_of_them
     )  # fmt: skip
     told = Words(page(a_report(failures=report, held_back={"clean": ["load"]}))).text
     assert told.index("Failures") < told.index("Graph")
-    assert "1 of 5 task runs failed, and 2 did not run because of it." in told
+    assert "1 of 5 task runs failed, 2 did not run because of it." in told
     assert "Not run because of that: load ." in told
     assert "Not run: stray (trigger mine: no)." in told
     assert "Traceback: here" in told
@@ -115,12 +116,12 @@ def test_a_run_that_succeeded_tells_of_what_failed_in_it():
 # --- the critical path --------------------------------------------------------------------------
 
 
-def a_step(slug, began, *parts):
-    return Step(slug, slug, began, began + sum(parts), *parts)
+def a_step(slug, began, **parts):
+    return Step(slug, slug, began, began + sum(parts.values()), *Spent(**parts))
 
 
 def test_of_each_step_there_is_what_its_time_went_to():
-    steps = [a_step("load", 0.0, 1.0, 0.0, 0.5, 0.0), a_step("clean", 1.5, 0.0, 2.0, 0.0, 0.0)]
+    steps = [a_step("load", 0.0, running=1.0, queued=0.5), a_step("clean", 1.5, delayed=2.0)]
     told = sections.critical_path(CriticalPath(steps, 3.5, {}))
     text = Words(told).text
     assert "2 steps in 3.5 s, of which 2.0 s waiting for a retry or an approval" in text
@@ -131,13 +132,13 @@ def test_of_each_step_there_is_what_its_time_went_to():
 
 
 def test_a_run_of_no_time_has_a_path():
-    told = sections.critical_path(CriticalPath([a_step("load", 0.0, 0.0, 0.0, 0.0, 0.0)], 0.0, {}))
+    told = sections.critical_path(CriticalPath([a_step("load", 0.0)], 0.0, {}))
     assert "1 step in 0 ms, of which no time" in Words(told).text
     assert "Nothing ran." in sections.critical_path(CriticalPath([], 0.0, {}))
 
 
 def test_of_very_many_steps_the_longest_are_told():
-    steps = [a_step(f"link[{n}]", n, 0.001 * n, 0.0, 0.0, 0.0) for n in range(700)]
+    steps = [a_step(f"link[{n}]", n, running=0.001 * n) for n in range(700)]
     text = Words(sections.critical_path(CriticalPath(steps, 700.0, {}))).text
     assert "link[699]" in text
     assert "link[199]" not in text
@@ -176,7 +177,7 @@ def test_no_text_becomes_an_element_or_an_attribute_wherever_it_stands(is_evil):
         [failed(text, text, traceback=text, logged=[text], name=text, inputs={text: text})],
         [NotRun(text, text)],
     )  # fmt: skip
-    path = CriticalPath([a_step(text, 0.0, 1.0, 0.0, 0.0, 0.0)], 1.0, {})
+    path = CriticalPath([a_step(text, 0.0, running=1.0)], 1.0, {})
     contents = {**NOTHING, "names": ["<!-- </script> \u2028"], "texts": ["]]> <script>"]}
     whole = page(
         a_report(
