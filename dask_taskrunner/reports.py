@@ -39,7 +39,8 @@ def report_of(run: FlowInsight, where: str) -> Report:
     """
     # All that is told is of one moment, also where the run goes on meanwhile.
     driver, snapshot = run._driver, run._snapshot()
-    reading, final = read(snapshot.records, snapshot.history), snapshot.final
+    reading = read(snapshot.records, snapshot.history, driver.channel.need)
+    final = snapshot.final
     path = None if final is None else critical_path(reading)
     now, logs = driver.channel.clock.time(), driver.channel.logs
     graph = _graph(run, snapshot, now)
