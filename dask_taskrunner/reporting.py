@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from dask_taskrunner.control_codes import colored, harmless
@@ -54,6 +54,16 @@ def failure_report(
             failed.append(_failure(record, max_attempts(record, task.max_retries), logs))
     total = sum(record.is_counted for record in records.values())
     return FailureReport(harmless(flow_name), harmless(run_name), total, failed, not_run)
+
+
+def failures_of(
+    ids: Iterable[TaskRunId], plan: FlowPlan, records: Mapping[TaskRunId, TaskRunRecord]
+) -> list[Failure]:
+    """Return what is to be told of some task runs, which have failed by themselves."""
+    return [
+        _failure(records[id], max_attempts(records[id], plan.resolved[id[0]].max_retries), None)
+        for id in ids
+    ]
 
 
 def max_attempts(record: TaskRunRecord, max_retries: int) -> int:

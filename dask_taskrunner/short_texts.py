@@ -8,6 +8,9 @@ from typing import Any, Final
 #: What is kept of a long traceback.
 _TRACEBACK_BYTES: Final = 10_240
 _TEXT_BYTES: Final = 2000
+#: Of a name, and of its end.
+_NAME_LETTERS: Final = 28
+_LAST_LETTERS: Final = 11
 
 
 def shorten_traceback(text: str, room: int = _TRACEBACK_BYTES) -> str:
@@ -65,6 +68,13 @@ def size_on_the_wire(value: object) -> int:
     if isinstance(value, (list, tuple)):
         return sum(map(size_on_the_wire, value))
     return len(_encoded(value)) + 5 if isinstance(value, str) else 9
+
+
+def shorten_name(name: str) -> str:
+    """Return a name cut in its middle to 28 characters: at its end stands what tells it apart."""
+    if len(name) <= _NAME_LETTERS:
+        return name
+    return f"{name[: _NAME_LETTERS - _LAST_LETTERS - 1]}…{name[-_LAST_LETTERS:]}"
 
 
 def format_bytes(n: float) -> str:

@@ -13,17 +13,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.flow_run import FlowRun
+from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.listener import Note
 from dask_taskrunner.machine.history import HistoryEntry
-from dask_taskrunner.reporting import failure_report
-from dask_taskrunner.states import Failed
+from dask_taskrunner.reporting import failure_report, failures_of
+from dask_taskrunner.states import OWN_FAILURES, Failed
 from dask_taskrunner.view import terminal
 from dask_taskrunner.view.block import Title
-from dask_taskrunner.view.cards import failure_card
+from dask_taskrunner.view.cards import SHOWN_FAILURES, failure_card, failures_so_far
 from dask_taskrunner.view.failure_panel import failure_panel
 from dask_taskrunner.view.failure_text import FailureReport, failure_text
 from dask_taskrunner.view.following import following
-from dask_taskrunner.view.html import block, box, dot, escaped, quiet, scrolled
+from dask_taskrunner.view.html import block, box, dot, escaped, fitted, quiet, scrolled
 from dask_taskrunner.view.lines import (
     PlainLines,
     dropped_record,
@@ -201,6 +202,8 @@ class Picture:
         self._tally = Tally(run.names)
         self._graph = run._graph()
         self._fed = 0
+        #: What has failed by itself, in the order in which it was heard of.
+        self._failed: list[TaskRunId] = []
 
     def __call__(self) -> Forms:
         """Return its forms by MIME type."""
@@ -208,27 +211,37 @@ class Picture:
         self._read()
         forms = {"text/plain": repr(self._run)}
         if not is_over:
-            return {**forms, "text/html": self._block(self._graph.svg(time.time()))}
+            graph = fitted(self._graph.svg(time.time()))
+            return {**forms, "text/html": self._block(graph, is_live=True)}
         # What stays is also for those who show no HTML, or not all of it.
         kept = self._graph.still(time.time())
-        return {**forms, "text/html": self._block(kept.html), "image/svg+xml": kept.svg}
+        return {**forms, "text/html": self._block(scrolled(kept.html)), "image/svg+xml": kept.svg}
 
     def draw(self) -> str:
         """Return it as HTML that stays."""
         self._read()
-        return self._block(self._graph.still(time.time()).html)
+        return self._block(scrolled(self._graph.still(time.time()).html))
 
-    def _block(self, graph: str) -> str:
-        """Return the graph and the block, and what is told of a failure."""
-        drawn = block(self._tally, _title(self._run), time.time(), scrolled(graph))
-        told = _warnings(self._run, self._run.notes)[-_NOTES:]
-        logged = in_notebook(_lines_since(self._run, 0))
-        lines = [quiet(escaped(f"{line.before} {line.text}")) for line in told]
-        if lines or logged:
-            drawn = box(drawn, *lines, logged)
-        if isinstance(self._run.state, Failed):
-            drawn = box(drawn, failure_card(_failure_report(self._run)))
-        return drawn
+    def _block(self, graph: str, *, is_live: bool = False) -> str:
+        """Return the graph and the block, and what is told of failures."""
+        run = self._run
+        drawn = block(self._tally, _title(run), time.time(), graph)
+        told = _warnings(run, run.notes)[-_NOTES:]
+        has_failed = isinstance(run.state, Failed)
+        parts = [
+            "" if has_failed else self._failures_so_far(),
+            *(quiet(escaped(f"{line.before} {line.text}")) for line in told),
+            in_notebook(_lines_since(run, 0), is_live=is_live),
+            failure_card(_failure_report(run)) if has_failed else "",
+        ]
+        return box(drawn, *parts) if any(parts) else drawn
+
+    def _failures_so_far(self) -> str:
+        run, records = self._run, self._run._driver.machine.records
+        # What has grown a graph fails with what failed in it.
+        failed = [id for id in self._failed if records[id].inner is None]
+        first = failures_of(failed[:SHOWN_FAILURES], run._plan, records)
+        return failures_so_far(first, len(failed))
 
     def line(self) -> str:
         """Return the run in a line."""
@@ -243,6 +256,7 @@ class Picture:
         self._fed += len(news)
         self._tally.feed(news)
         self._graph.feed(news)
+        self._failed += [e.task_run for e in news if e.task_run and e.new in OWN_FAILURES]
 
 
 def _failure_report(run: FlowRun) -> FailureReport:

@@ -15,14 +15,11 @@ from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.drawing.colors import color_of, readable_on
 from dask_taskrunner.drawing.layout import Layout, Place, Size, lay_out, text_width
 from dask_taskrunner.drawing.model import Drawing, DrawnNode
+from dask_taskrunner.short_texts import shorten_name
 
 _FONT: Final = 12.0
 _SMALL: Final = 10.0
 _PADDING: Final = 10.0
-#: Longer labels are cut; who points at the node is told all.
-_LETTERS: Final = 28
-#: Of one that is cut so many of the last letters stay: numbers stand there.
-_LAST_LETTERS: Final = 11
 #: Room for a countdown; and beside a name for how many have finished.
 _LINE_WIDTH: Final = 104.0
 _BESIDE: Final = 100.0
@@ -77,17 +74,11 @@ def as_svg(drawing: Drawing, layout: Layout | None = None, *, is_brief: bool = F
 
 
 def _size(node: DrawnNode) -> Size:
-    width = text_width(_cut(node.slug), _FONT)
+    width = text_width(shorten_name(node.slug), _FONT)
     if node.has_line:
         # What stands in it changes, and the node stays as it is.
         width = width + _BESIDE if node.is_many else max(width, _LINE_WIDTH)
     return Size(width + 2 * _PADDING, _WITH_LINE if node.has_line else _HEIGHT)
-
-
-def _cut(text: str) -> str:
-    if len(text) <= _LETTERS:
-        return text
-    return f"{text[: _LETTERS - _LAST_LETTERS - 1]}…{text[-_LAST_LETTERS:]}"
 
 
 def _edge(points: Sequence[tuple[float, float]], *, is_order: bool) -> str:
@@ -125,7 +116,7 @@ def _inside(node: DrawnNode, place: Place) -> Iterator[str]:
     """Yield what stands in a node's box."""
     look = f' fill="{readable_on(_ground(node))}"'
     first = place.y + (17 if node.has_line else place.height / 2 + 4)
-    yield _text(place.x + _PADDING, first, _cut(node.slug), look)
+    yield _text(place.x + _PADDING, first, shorten_name(node.slug), look)
     small = f'{look} font-size="{_SMALL:.0f}"'
     if node.is_many and node.has_line:
         end = place.x + place.width - _PADDING
@@ -133,7 +124,7 @@ def _inside(node: DrawnNode, place: Place) -> Iterator[str]:
             yield _text(end, first, node.note, f'{small} text-anchor="end"')
         yield _bar(node.counts, place)
     elif node.note:
-        yield _text(place.x + _PADDING, place.y + 31, _cut(node.note), small)
+        yield _text(place.x + _PADDING, place.y + 31, shorten_name(node.note), small)
 
 
 def _text(x: float, y: float, text: str, look: str) -> str:

@@ -21,8 +21,8 @@ from dask_taskrunner.view.html import (
 )
 from dask_taskrunner.view.text import FAILURES, format_duration, in_order
 
-#: So many failures are told of below the states of many futures.
-_SHOWN_FAILURES: Final = 3
+#: So many failures are told of below the states of many futures, and of a run that goes on.
+SHOWN_FAILURES: Final = 3
 #: The tracebacks of a failed flow run take no more together, for they go over the network.
 _TRACEBACK_BYTES: Final = 40_000
 
@@ -120,7 +120,7 @@ def futures_card(
     lines = {state: f"{dot(state)} {count} {escaped(state)}" for state, count in in_order(counts)}
     told = [
         (escaped(slug), escaped(first_line(message or "")))
-        for slug, message in failures[:_SHOWN_FAILURES]
+        for slug, message in failures[:SHOWN_FAILURES]
     ]
     more = len(failures) - len(told)
     first = f"<b>{escaped(name)}</b> {total} {'task run' if total == 1 else 'task runs'}"
@@ -142,10 +142,26 @@ def failure_card(report: FailureReport) -> str:
     )
 
 
+def failures_so_far(first: Sequence[Failure], total: int) -> str:
+    """Return what has failed in a flow run that goes on, or succeeded all the same.
+
+    Each has a line, and no fold: the next update would close what somebody has opened.
+    """
+    more = total - len(first)
+    lines = map(_failure_line, first)
+    return box(*lines, quiet(f"and {more} more failed") if more else "") if first else ""
+
+
+def _failure_line(failure: Failure) -> str:
+    return (
+        f"{dot('Failed')} <b>{escaped(failure.slug)}</b> "
+        f"{escaped(failure.said)} {quiet(escaped(failure.where))}"
+    )
+
+
 def _failure(failure: Failure, room: int) -> str:
     return box(
-        f"{dot('Failed')} <b>{escaped(failure.slug)}</b> "
-        f"{escaped(failure.said)} {quiet(escaped(failure.where))}",
+        _failure_line(failure),
         _further_in(mono(failure.given)) if failure.given else "",
         _further_in(traceback_fold(shorten_traceback(failure.traceback, room))),
     )

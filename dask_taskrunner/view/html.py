@@ -13,6 +13,7 @@ from typing import Final
 
 from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.drawing.colors import color_of, readable_on
+from dask_taskrunner.short_texts import shorten_name
 from dask_taskrunner.view.block import Title, choose, how_far, remarks, time_taken
 from dask_taskrunner.view.tally import Group, Tally
 from dask_taskrunner.view.text import in_order
@@ -70,6 +71,13 @@ def pre(text: str) -> str:
 def scrolled(picture: str) -> str:
     """Return a picture that may be larger than there is room for."""
     return f'<div style="overflow:auto;max-height:36em;margin:.3em 0">{picture}</div>'
+
+
+def fitted(svg: str) -> str:
+    """Return a picture as large as there is room: where it is drawn anew nobody can scroll it."""
+    style = "max-width:100%;height:auto;max-height:36em"
+    look = f'style="{style}" preserveAspectRatio="xMinYMin"'
+    return f'<div style="margin:.3em 0">{svg.replace("<svg ", f"<svg {look} ", 1)}</div>'
 
 
 def fold(summary: str, inside: str) -> str:
@@ -176,12 +184,19 @@ def _group_row(group: Group, now: float) -> list[str]:
         for text, state in remarks(group, now)
     ]
     return [
-        escaped(group.name),
+        _name_cell(group.name),
         bar(group.counts),
         f"{group.finished}/{group.total}",
         time_taken(group, now),
         ", ".join(said),
     ]
+
+
+def _name_cell(name: str) -> str:
+    short = shorten_name(name)
+    if short == name:
+        return escaped(name)
+    return f'<span title="{escaped(name)}">{escaped(short)}</span>'
 
 
 def last_line(tally: Tally, now: float) -> str:

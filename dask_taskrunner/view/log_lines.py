@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from dask_taskrunner.control_codes import colored, harmless
 from dask_taskrunner.short_texts import shorten_traceback
-from dask_taskrunner.view.html import fold, pre
+from dask_taskrunner.view.html import fold, pre, quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: So many lines are shown at a time.
 SHOWN: Final = 20
+_SHOWN_LIVE: Final = 3
 #: A notebook gets no more of each, and that again with each update.
 _LINE_BYTES: Final = 1000
 #: From which level on a line is drawn how.
@@ -76,16 +77,29 @@ def _in_terminal(news: NewLines) -> list[Text]:
     return texts
 
 
-def in_notebook(news: NewLines) -> str:
-    """Return the last lines as HTML, folded; nothing where there are none."""
+def in_notebook(news: NewLines, *, is_live: bool = False) -> str:
+    """Return the last lines as HTML, folded; nothing where there are none.
+
+    Parameters
+    ----------
+    news : NewLines
+        All that there are.
+    is_live : bool
+        Whether it is drawn again and again, which would close the fold: then the last few are
+        shown as they are.
+    """
     if not news.total:
         return ""
-    shown = news.lines[-SHOWN:]
-    text = "\n".join(
-        f"{line.before} {shorten_traceback(harmless(line.text), _LINE_BYTES)}" for line in shown
+    shown = news.lines[-_SHOWN_LIVE if is_live else -SHOWN :]
+    lines = pre(
+        "\n".join(
+            f"{line.before} {shorten_traceback(harmless(line.text), _LINE_BYTES)}" for line in shown
+        )
     )
+    if is_live:
+        return quiet(lines)
     if news.total > len(shown):
         summary = f"the last {len(shown)} of {news.total:,} log lines"
     else:
         summary = "1 log line" if news.total == 1 else f"{news.total} log lines"
-    return fold(summary, pre(text))
+    return fold(summary, lines)

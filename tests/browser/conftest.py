@@ -90,7 +90,12 @@ def jupyter(request, tmp_path, unused_tcp_port):
         yield f"{address}/{place}", tmp_path
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            # It hangs where it is told to end while it begins something; its kernels end with it.
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture

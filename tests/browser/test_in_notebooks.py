@@ -11,7 +11,9 @@ from marks import eventually
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from dask_taskrunner import Flow, task
 from dask_taskrunner.states import COLORS
+from dask_taskrunner.testing import InProcessRunner
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -62,8 +64,8 @@ return [...document.querySelectorAll('.jp-OutputArea-output svg rect[data-slug]'
           left: at.left, top: at.top, right: at.right, bottom: at.bottom};
 })"""
 IS_THERE = "return !!window.jupyterapp?.shell?.currentWidget?.sessionContext"
-#: As the menu does it; but a person sees when the page has found its kernel.
-RUN_ALL = """
+#: A person sees when the page has found its kernel.
+FIND_KERNEL = """
 const done = arguments[0], widget = window.jupyterapp.shell.currentWidget;
 (async () => {
   await widget.context.ready;
@@ -71,34 +73,53 @@ const done = arguments[0], widget = window.jupyterapp.shell.currentWidget;
   const kernel = widget.sessionContext.session.kernel;
   await kernel.info;
   while (kernel.connectionStatus !== 'connected') await new Promise(r => setTimeout(r, 100));
-  window.jupyterapp.commands.execute('notebook:run-all-cells');
-  return 'begun';
+  return 'found';
 })().then(done, error => done(String(error)))"""
+#: As the menu does it.
+RUN_ALL = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
 TEXTS = """
 return [...document.querySelectorAll('.jp-OutputArea-output svg text')].map(t => t.textContent)"""
 #: The last picture, as it has been drawn, and what it tells of its nodes.
 LAST = """
-const image = document.querySelector('.jp-OutputArea-output img[usemap]');
+const image = document.querySelector('.jp-OutputArea-output img[src^="data:image/svg"]');
 if (!image || !image.complete) return null;
+image.scrollIntoView();
+const at = image.getBoundingClientRect();
 const map = document.querySelector(`map[name="${image.useMap.slice(1)}"]`);
-return {text: image.closest('.jp-OutputArea').innerText, tips: [...map.areas].map(a => a.title),
-        wide: image.naturalWidth, shown: image.getBoundingClientRect().width};
+const areas = [...(map ? map.areas : [])];
+const pointed = areas.slice(0, 1).map(area => {
+  const [left, top, right, bottom] = area.coords.split(',').map(Number);
+  return document.elementFromPoint(at.left + (left + right) / 2, at.top + (top + bottom) / 2);
+});
+return {text: image.closest('.jp-OutputArea').innerText, tips: areas.map(area => area.title),
+        pointed: pointed.map(element => element && element.title),
+        wide: image.naturalWidth, shown: at.width};
 """
 
 
 @pytest.fixture
-def notebook(browser, jupyter):
-    """The notebook, open, all its cells run."""
+def opened(browser, jupyter):
+    """Give a function that opens a notebook of these cells, and the directory that it is in."""
     place, directory = jupyter
-    cells = [nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in CELLS]
-    # Without a kernel's name a dialog asks for one.
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    made = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-    nbformat.write(made, directory / "etl.ipynb")
-    browser.get(place.format("etl.ipynb"))
-    wait = WebDriverWait(browser, 60)
-    wait.until(lambda b: b.execute_script(IS_THERE))
-    assert browser.execute_async_script(RUN_ALL) == "begun"
+
+    def open_notebook(cells):
+        # Without a kernel's name a dialog asks for one.
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        made = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+        nbformat.write(made, directory / "etl.ipynb")
+        browser.get(place.format("etl.ipynb"))
+        WebDriverWait(browser, 60).until(lambda b: b.execute_script(IS_THERE))
+        assert browser.execute_async_script(FIND_KERNEL) == "found"
+        return directory
+
+    return open_notebook
+
+
+@pytest.fixture
+def notebook(browser, opened):
+    """The directory of a notebook that is open, and all of whose cells run."""
+    directory = opened([nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in CELLS])
+    browser.execute_script(RUN_ALL)
     return directory
 
 
@@ -134,6 +155,8 @@ def test_the_graph_is_drawn_in_the_colors_of_the_states_and_goes_on(browser, not
     last = browser.execute_script(LAST)
     assert "after: TriggerFailed" in [tip.partition("\n")[0] for tip in last["tips"]]
     assert len(last["tips"]) == len(shown)
+    # Who points at the first node is told of it.
+    assert last["pointed"] == last["tips"][:1]
     # Where it is wider than the page it is scrolled.
     assert last["shown"] == last["wide"] > 0
     told = last["text"]
@@ -145,3 +168,19 @@ def test_the_graph_is_drawn_in_the_colors_of_the_states_and_goes_on(browser, not
 
 def due(browser):
     return [text for text in browser.execute_script(TEXTS) if text.startswith("due in")]
+
+
+def test_a_notebook_that_is_not_trusted_shows_the_last_picture_and_no_heap_of_texts(
+    browser, opened
+):
+    with Flow("etl") as flow:
+        inverted = task(lambda x: 1 / x, name="invert").map([1, 0])
+        task(sum, name="total")(inverted)
+    shown = InProcessRunner().run(flow)._repr_html_()
+    output = nbformat.v4.new_output("display_data", {"text/html": shown})
+    opened([nbformat.v4.new_code_cell("from_a_colleague()", outputs=[output], execution_count=1)])
+    last = WebDriverWait(browser, 60).until(lambda b: b.execute_script(LAST))
+    assert last["shown"] == last["wide"] > 0
+    assert "ZeroDivisionError: division by zero" in last["text"]
+    # What stands in the picture, and what is told of its nodes, is not read as text.
+    assert "began" not in last["text"]

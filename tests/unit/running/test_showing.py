@@ -270,6 +270,28 @@ def test_a_notebook_has_the_last_log_lines_folded_under_the_block(start, talking
     assert run._repr_html_().count("log lines") == 0
 
 
+def test_what_has_failed_is_told_while_the_run_goes_on_and_where_it_succeeds(start, gate, shell):
+    with Flow("etl") as flow:
+        for n in range(5):
+            divide(n, 0)
+        flow.set_reference_tasks([wait(gate)])
+    run = start(flow)
+    run._ipython_display_()
+
+    def told():
+        return [line for line in words(shell.messages[-1].html) if "divi" in line or "more" in line]
+
+    assert eventually(lambda: "and 2 more failed" in told()), told()
+    lines = told()
+    said = r"■ divide(-\d)? ZeroDivisionError: division by zero attempt 1 of 1, fake://\d"
+    assert re.fullmatch(said, lines[-4]), lines
+    assert "<details" not in shell.messages[-1].html
+    gate.open()
+    watched(run)
+    assert told()[-4:] == lines[-4:]
+    assert last_lines(shell)[-1] == "and 2 more failed"
+
+
 def test_a_notebook_folds_nothing_where_nothing_is_logged(start, etl, shell):
     watched(start(etl))
     assert "log line" not in shell.messages[-1].html

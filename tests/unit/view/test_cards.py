@@ -11,6 +11,7 @@ from dask_taskrunner.states import COLORS
 from dask_taskrunner.view.cards import (
     Try,
     failure_card,
+    failures_so_far,
     flow_card,
     future_card,
     futures_card,
@@ -65,6 +66,18 @@ def test_of_many_failures_the_first_are_told_of_and_the_rest_is_named():
     lines = words(failure_card(FailureReport("etl", "nightly", 30, failures)))
     assert len(lines) == 22
     assert lines[-1].startswith("failed as well: clean[20], clean[21]")
+
+
+def test_of_a_run_that_goes_on_the_first_failures_are_lines_without_a_fold(report):
+    shown = failures_so_far(report.failed, 7)
+    assert words(shown) == [
+        "■ clean[17] ValueError: a < b & c attempt 4 of 4, tcp://10.0.0.7:4711",
+        "■ extract-2 Crashed: its worker died 3 times",
+        "and 5 more failed",
+    ]
+    assert "<details" not in shown
+    assert "more" not in failures_so_far(report.failed, 2)
+    assert failures_so_far([], 0) == ""
 
 
 def test_long_tracebacks_of_many_failures_are_cut_where_they_say_least():

@@ -10,7 +10,18 @@ from story import Story
 
 from dask_taskrunner.states import COLORS
 from dask_taskrunner.view.block import Title
-from dask_taskrunner.view.html import badge, bar, block, dot, escaped, fold, last_line, pre, table
+from dask_taskrunner.view.html import (
+    badge,
+    bar,
+    block,
+    dot,
+    escaped,
+    fitted,
+    fold,
+    last_line,
+    pre,
+    table,
+)
 from dask_taskrunner.view.tally import Tally
 
 TITLE = Title("etl", "nightly", "LocalCluster, 2 workers")
@@ -34,6 +45,20 @@ def test_the_block_says_what_a_terminals_says(midway):
         "s 0/1",
         "6 of 11 finished, 7.0 s",
     ]
+
+
+def test_a_long_name_leaves_room_for_what_is_said_of_it():
+    name = "enrich_with_customer_segments_and_regions_of_europe"
+    shown = block(Tally({(0, -1): name}), TITLE, 1000.0)
+    assert words(shown)[1] == "enrich_with_cust…s_of_europe 0/1"
+    assert f'title="{name}"' in shown
+
+
+def test_a_picture_that_is_drawn_anew_is_not_scrolled_but_as_large_as_there_is_room():
+    shown = fitted('<svg width="9000" height="10" viewBox="0 0 9000 10"></svg>')
+    assert 'style="max-width:100%;' in shown
+    assert 'width="9000" height="10" viewBox="0 0 9000 10"></svg>' in shown
+    assert "overflow" not in shown
 
 
 def test_where_there_is_no_room_the_rest_is_counted(midway):

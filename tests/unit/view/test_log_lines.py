@@ -93,3 +93,10 @@ def test_long_lines_are_cut_in_a_notebook():
     shown = in_notebook(news(*["begin" + 10_000 * "x" + "end"] * 150, total=1500))
     assert len(shown) < 40_000
     assert (shown.count("begin"), shown.count("end")) == (20, 20)
+
+
+def test_what_is_drawn_again_and_again_has_the_last_lines_without_a_fold():
+    shown = in_notebook(news("a", "b", "<c>", "d"), is_live=True)
+    assert words(shown) == [f"{CLOCK} fit[3] INFO {text}" for text in ("b", "<c>", "d")]
+    assert "<details" not in shown
+    assert in_notebook(news(), is_live=True) == ""
