@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final
 
 from dask_taskrunner import exceptions
@@ -116,7 +116,8 @@ class FlowInsight(FlowRecord):
         from dask_taskrunner.insight.repeats import repeats_of
 
         records = snapshot.records
-        time, spent = time_of(record, node_id(record), records, read(records, snapshot.history))
+        reading = read(records, snapshot.history, self._driver.channel.need)
+        time, spent = time_of(record, node_id(record), records, reading)
         why, again = self._reasons_for(record, snapshot), repeats_of(record, records)
         return Explanation(record.plan.slug, record.shown, why, again, time, spent)
 
@@ -185,10 +186,11 @@ class FlowInsight(FlowRecord):
 
         The run is replayed: every attempt takes as long as it did, waits for what it waited for,
         and takes a place on a worker; inputs travel as fast as they did. How many bodies a worker
-        runs at a time is not in the history: it is taken to be as many as one was ever seen to run.
+        runs at a time is not in the history: it is taken to be as many as one was ever seen to run;
+        and so are the resources that it has for those that need some.
         No place stays empty while something could take it, which Dask does not always bring about:
         the answer is rather too small than too large, and ``unchanged`` shows by how much. What was
-        made again because a worker died is not replayed.
+        made again because a worker died is not replayed; of a run that was cancelled, what it did.
 
         Parameters
         ----------
@@ -215,10 +217,12 @@ class FlowInsight(FlowRecord):
         from dask_taskrunner.insight.replays import predict
 
         for name, number in (("workers", workers), ("threads", threads)):
-            if number is not None and (type(number) is not int or number < 1):
+            is_whole = isinstance(number, Integral) and not isinstance(number, bool)
+            if number is not None and not (is_whole and number >= 1):
                 raise OptionError(f"what_if: {name} must be a whole number from 1, not {number!r}")
         named, scaled = self._factors({} if factors is None else factors)
-        return predict(self._reading("what_if"), named, scaled, workers, threads)
+        size = [None if number is None else int(number) for number in (workers, threads)]
+        return predict(self._reading("what_if"), named, scaled, *size)
 
     def _factors(self, factors: Any) -> tuple[dict[str, float], dict[NodeId, float]]:
         if not isinstance(factors, Mapping):
@@ -247,4 +251,4 @@ class FlowInsight(FlowRecord):
             raise exceptions.NotFinished(
                 f"the {what} of flow run {self.run_name!r} is known when it has ended: run.wait()"
             )
-        return read(snapshot.records, snapshot.history)
+        return read(snapshot.records, snapshot.history, self._driver.channel.need)

@@ -117,12 +117,8 @@ class FlowRecord:
         records = self._driver.machine.records
         id = (parent[0], int(index))
         if id not in records:
-            length = records[parent].length
-            known = "not known yet" if length is None else f"{length}"
-            raise exceptions.UnknownTask(
-                f"{self.run_name!r} has no task run {slug!r}: the number of children of {name!r} "
-                f"is {known}"
-            )
+            why = _why_no_child(records[parent])
+            raise exceptions.UnknownTask(f"{self.run_name!r} has no task run {slug!r}: {why}")
         return id
 
     def __iter__(self) -> Iterator[str]:
@@ -242,6 +238,16 @@ class FlowRecord:
 
     def __repr__(self) -> str:
         return flow_run_repr(self.flow.name, self.run_name, type(self.state).__name__, self.counts)
+
+
+def _why_no_child(record: TaskRunRecord) -> str:
+    slug = record.plan.slug
+    if record.plan.maps is None:
+        return f"{slug!r} is not mapped"
+    if record.length is None and record.header is not None:
+        return f"{slug!r} is {record.header.state}, and has no children"
+    known = "not known yet" if record.length is None else f"{record.length}"
+    return f"the number of children of {slug!r} is {known}"
 
 
 def _failed_by_itself(record: TaskRunRecord) -> bool:

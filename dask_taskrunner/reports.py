@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 from importlib.metadata import version
+from typing import Final
 
+from dask_taskrunner.control_codes import harmless
 from dask_taskrunner.flow_insight import FlowInsight
 from dask_taskrunner.input_lines import line_of
 from dask_taskrunner.insight.paths import critical_path
@@ -20,6 +22,10 @@ from dask_taskrunner.reporting import failure_report
 from dask_taskrunner.states import utc
 from dask_taskrunner.view.text import format_duration, in_order
 
+#: A picture of more bytes is not shown, and so many notes are: the last ones.
+_PICTURE: Final = 2_000_000
+_NOTES: Final = 500
+
 
 def report_of(run: FlowInsight, where: str) -> Report:
     """Return what a report tells of a run as it is now.
@@ -33,11 +39,11 @@ def report_of(run: FlowInsight, where: str) -> Report:
     """
     # All that is told is of one moment, also where the run goes on meanwhile.
     driver, snapshot = run._driver, run._snapshot()
-    reading, final = read(snapshot.records, snapshot.history), snapshot.final
+    reading = read(snapshot.records, snapshot.history, driver.channel.need)
+    final = snapshot.final
     path = None if final is None else critical_path(reading)
     now, logs = driver.channel.clock.time(), driver.channel.logs
-    graph = run._graph(snapshot.records)
-    graph.feed(snapshot.history)
+    graph = _graph(run, snapshot, now)
     records = snapshot.in_order(run._known())
     goes_on = final is None or not final.is_finished
     return Report(
@@ -47,16 +53,33 @@ def report_of(run: FlowInsight, where: str) -> Report:
         facts=_facts(run, where, snapshot, now),
         tiles=_tiles(snapshot, reading, now),
         counts=dict(in_order(snapshot.counts)),
-        graph=graph.svg(now),
+        graph=graph,
         path=path,
         failures=failure_report(run.flow.name, run.run_name, run._plan, snapshot.records, logs),
         held_back=_held_back(records.values()),
-        notes=[f"{note.time:%H:%M:%S} {note.task_run or '-'} {note.text}" for note in run.notes],
+        notes=_notes(run),
         contents=contents(
             records, reading, {} if path is None else path.slack, logs,
-            path={step.slug for step in path or ()}, until=now if goes_on else None,
+            path={step.slug for step in path or ()}, goes_on=goes_on, taken=len(graph),
+            until=now if goes_on else snapshot.history[-1].at,
         ),
     )  # fmt: skip
+
+
+def _graph(run: FlowInsight, snapshot: Snapshot, now: float) -> str:
+    graph = run._graph(snapshot.records)
+    graph.feed(snapshot.history)
+    picture = graph.svg(now)
+    if len(picture) <= _PICTURE:
+        return picture
+    return "<p>The graph is too large for this page: run.visualize('graph.svg') draws it.</p>"
+
+
+def _notes(run: FlowInsight) -> list[str]:
+    notes = run.notes[-_NOTES:]
+    told = [f"{note.time:%H:%M:%S} {note.task_run or '-'} {note.text}" for note in notes]
+    more = len(run.notes) - len(notes)
+    return [f"({more:,} earlier ones are not shown)", *told] if more > 0 else told
 
 
 def _message(snapshot: Snapshot, now: float, *, goes_on: bool) -> str:
@@ -76,7 +99,8 @@ def _held_back(records: Iterable[TaskRunRecord]) -> dict[str, list[str]]:
         if header is not None and header.state == "TriggerFailed":
             cause = header.more.get("root_cause")
             if cause:
-                held_back.setdefault(cause[0], []).append(record.plan.slug)
+                # As the failures are called, whatever is in their names.
+                held_back.setdefault(harmless(cause[0]), []).append(harmless(record.plan.slug))
     return held_back
 
 
@@ -94,10 +118,12 @@ def _tiles(snapshot: Snapshot, reading: Reading, now: float) -> list[Tile]:
         Tile(f"{total:,}", "attempt" if total == 1 else "attempts", more),
     ]
     if snapshot.history:
-        until = now if snapshot.final is None else snapshot.history[-1].at
-        tiles.insert(0, Tile(format_duration(until - reading.start), "from start to end", ""))
-        if snapshot.final is None:
-            tiles[0] = tiles[0]._replace(name="so far")
+        final = snapshot.final
+        until = now if final is None else snapshot.history[-1].at
+        said = "so far" if final is None else "from start to end"
+        if final is not None and not final.is_finished:
+            said = "until it paused"
+        tiles.insert(0, Tile(format_duration(until - reading.start), said, ""))
     threads = places_of(reading).threads
     if threads and reading.seconds > 0:
         places, workers = sum(threads.values()), len(threads)

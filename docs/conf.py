@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "drawn_states",
     "notebook_pages",
+    "shown_cells",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from dask_taskrunner.insight.readings import Execution, Node, NodeId, Reading
+from dask_taskrunner.insight.readings import Execution, Needs, Node, NodeId, Reading
 from dask_taskrunner.insight.waits import Places
 
 #: What is smaller travels with the news, and takes no time of its own.
@@ -29,11 +29,14 @@ class Stage(NamedTuple):
         From then until it begins on a worker that has a place.
     seconds : float
         In the body.
+    needs : tuple of (str, float)
+        What of a worker's resources it has for itself meanwhile.
     """
 
     delay: float
     latency: float
     seconds: float
+    needs: Needs = ()
 
 
 class Costs:
@@ -95,7 +98,7 @@ class Costs:
         for body in node.executions:
             delay = max(0.0, body.available - since)
             seconds = (body.ended - body.started) * factor
-            found.append(Stage(delay, self._latency(node, body), seconds))
+            found.append(Stage(delay, self._latency(node, body), seconds, body.needs))
             since = body.ended
         return found
 

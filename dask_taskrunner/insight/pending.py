@@ -68,6 +68,8 @@ class _Why:
     def __init__(self, records: Records, moment: Moment) -> None:
         self._records = records
         self._moment = moment
+        #: Whether there is a worker that suits a task, by its position in the flow.
+        self._has_worker: dict[int, bool] = {}
 
     def of(self, record: TaskRunRecord) -> list[Reason]:
         # From the task run to what it comes down to; a chain may be longer than Python's stack.
@@ -135,7 +137,11 @@ class _Why:
         """Return whether a run comes to its end by itself, as far as is known."""
         if record.phase != "submitted" or record.running is not None:
             return record.phase not in ("paused", "delayed")
-        return self._wait_of(record)[0] != "no-worker"
+        n = record.id[0]
+        if n not in self._has_worker:
+            # Children all need the same, and there may be very many.
+            self._has_worker[n] = self._wait_of(record)[0] != "no-worker"
+        return self._has_worker[n]
 
     def _expanded(self, record: TaskRunRecord) -> tuple[list[Reason], TaskRunRecord | None]:
         parts = parts_of(record, self._records)
@@ -143,8 +149,15 @@ class _Why:
         slug, ended = record.plan.slug, len(parts) - len(going_on)
         own = Reason("parts", slug, f"{slug}: {ended} of {len(parts)} have finished")
         # Those that wait for others of them are not the ones to look at.
-        waits = sorted(going_on, key=lambda one: one.phase in ("waiting", "queued"))
-        return [own], waits[0] if waits else None
+        return [own], min(going_on, key=self._rank, default=None)
+
+    def _rank(self, record: TaskRunRecord) -> int:
+        """Return how much a part tells of why the whole has not ended; the least tells most."""
+        if not self._goes_on(record):
+            return 0
+        if record.running is not None:
+            return 1
+        return 3 if record.phase in ("waiting", "queued") else 2
 
     # -- what waits for the cluster, or for a time ------------------------------------------
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import graphlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord, attempt_of
 from dask_taskrunner.machine.sources import Records, children_of, elements_of
+from dask_taskrunner.placement import Need
 
 #: A task run and whether all that it is made of is meant: its children, or its inner runs.
 NodeId: TypeAlias = tuple[TaskRunId, bool]
@@ -29,6 +30,10 @@ _TAILS: Final[dict[str, Tail]] = {
     "Retrying": "delayed", "Scheduled": "delayed", "Paused": "delayed", "Running": "running",
     "Pending": "queued",
 }  # fmt: skip
+
+
+#: How much of which resources of a worker, in the order of the names.
+Needs: TypeAlias = tuple[tuple[str, float], ...]
 
 
 class Execution(NamedTuple):
@@ -47,6 +52,8 @@ class Execution(NamedTuple):
     fetched : tuple of (float, float)
         When inputs came from other workers, between `available` and `started`: intervals that do
         not overlap.
+    needs : tuple of (str, float)
+        How much of the worker's resources it had for itself, by their names.
     """
 
     available: float
@@ -55,6 +62,7 @@ class Execution(NamedTuple):
     worker: str
     outcome: str
     fetched: tuple[tuple[float, float], ...] = ()
+    needs: Needs = ()
 
 
 class Node(NamedTuple):
@@ -135,7 +143,11 @@ class Reading(NamedTuple):
         return [node for node in self.nodes.values() if node.ended is not None]
 
 
-def read(records: Records, history: Sequence[HistoryEntry]) -> Reading:
+def read(
+    records: Records,
+    history: Sequence[HistoryEntry],
+    need: Callable[[TaskRunId, str], Need] | None = None,
+) -> Reading:
     """Read a flow run.
 
     Parameters
@@ -144,8 +156,10 @@ def read(records: Records, history: Sequence[HistoryEntry]) -> Reading:
         The machine's.
     history : sequence of HistoryEntry
         From the run's first entry on.
+    need : callable, optional
+        Returns what a task run asks of a worker, where that is known.
     """
-    return _Reader(records, history).read()
+    return _Reader(records, history, need).read()
 
 
 def node_id(record: TaskRunRecord) -> NodeId:
@@ -172,8 +186,14 @@ def _parts_of(record: TaskRunRecord, records: Records) -> Iterator[NodeId]:
 class _Reader:
     """One run on its way."""
 
-    def __init__(self, records: Records, history: Sequence[HistoryEntry]) -> None:
+    def __init__(
+        self,
+        records: Records,
+        history: Sequence[HistoryEntry],
+        need: Callable[[TaskRunId, str], Need] | None,
+    ) -> None:
         self._records = dict(records)
+        self._need = need
         # What joins while it is read is not read.
         self._history = history[:]
         # What was added before the run began has no time that means anything.
@@ -199,7 +219,7 @@ class _Reader:
         again: defaultdict[TaskRunId, list[Execution]] = defaultdict(list)
         for record in self._records.values():
             for attempt in _known(record):
-                bodies.append(self._execution(attempt, 0.0))
+                bodies.append(self._execution(attempt, 0.0, self._needs_of(record)))
                 if attempt.outcome == "re-executed":
                     again[record.id].append(bodies[-1])
         return Reading(self._nodes, self._end_at, tuple(bodies), self._start, again)
@@ -236,17 +256,30 @@ class _Reader:
 
     def _executions(self, record: TaskRunRecord, ready: float) -> tuple[Execution, ...]:
         found: list[Execution] = []
-        since = ready
+        since, needs = ready, self._needs_of(record)
         again = [one for one in _known(record) if one.outcome != "re-executed"]
         for attempt in sorted(again, key=lambda one: one.started or 0.0):
             started = self._at(attempt.started or 0.0, attempt.worker)
-            dues = [due - self._start for due in self._dues[record.id]]
-            available = max([since, *(due for due in dues if due <= started)])
-            found.append(self._execution(attempt, available))
+            available = max(since, self._due_before(record.id, since, started))
+            found.append(self._execution(attempt, available, needs))
             since = found[-1].ended
         return tuple(found)
 
-    def _execution(self, attempt: Attempt, available: float) -> Execution:
+    def _due_before(self, id: TaskRunId, since: float, started: float) -> float:
+        """Return when a body was due that began after the one before had ended, or else 0."""
+        dues = [due - self._start for due in self._dues[id]]
+        before = [due for due in dues if since <= due <= started]
+        # By a clock that is behind it may have begun before it was due.
+        after = [due for due in dues if started < due <= started + _NEWS_TAKES]
+        return max(before) if before else min(after, default=0.0)
+
+    def _needs_of(self, record: TaskRunRecord) -> Needs:
+        # Where nothing has run, nothing was asked for.
+        if self._need is None or not record.values:
+            return ()
+        return tuple(sorted((self._need(record.id, record.plan.slug).resources or {}).items()))
+
+    def _execution(self, attempt: Attempt, available: float, needs: Needs) -> Execution:
         started = self._at(attempt.started or 0.0, attempt.worker)
         ended = self._at(attempt.ended or 0.0, attempt.worker)
         if attempt.outcome == "worker-lost":
@@ -258,7 +291,7 @@ class _Reader:
         fetched = [tuple(self._at(at, attempt.worker) for at in one) for one in attempt.fetched]
         return Execution(
             available, started, max(started, ended), attempt.worker, attempt.outcome,
-            _within(fetched, available, started),
+            _within(fetched, available, started), needs,
         )  # fmt: skip
 
     def _at(self, time: float, worker: str) -> float:

@@ -1,7 +1,7 @@
 """Replays a flow run as it would have gone on other workers, or with other bodies. Pure.
 
 A list scheduler: whatever could begin waits in the order in which it would be sent, and takes the
-next place on a worker, where most of its inputs lie if there are several.
+next place on a worker which has what it needs, where most of its inputs lie if there are several.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import heapq
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from dask_taskrunner.insight.costs import Costs, Spread, Stage, lacking, spread
-from dask_taskrunner.insight.readings import Node, NodeId, Reading
+from dask_taskrunner.insight.readings import Needs, Node, NodeId, Reading
 from dask_taskrunner.insight.waits import places_of
 from dask_taskrunner.view.text import format_duration, format_some
 
+#: What is so many seconds apart happens at a time: the seconds of an epoch are no more exact, and
+#: chance is not to decide what takes a place first.
+_AT_ONCE: Final = 1e-5
 #: So many factors are named.
 _NAMED: Final = 3
 
@@ -85,12 +88,14 @@ def predict(
     costs = Costs(reading, places)
     size = (places.most_workers, places.most_threads)
     wanted = (workers or size[0], threads or size[1])
-    seconds = _Replay(reading, costs, factors, *wanted).seconds()
-    unchanged = _Replay(reading, costs, {}, *size).seconds()
+    has = places.most_resources
+    seconds = _Replay(reading, costs, factors, *wanted, has).seconds()
+    unchanged = _Replay(reading, costs, {}, *size, has).seconds()
     return Prediction(seconds, reading.seconds, unchanged, *wanted, named)
 
 
 Move = Literal["arrives", "frees", "ends"]
+_Waiting: TypeAlias = tuple[tuple[int, ...], int, Node, Stage]
 
 
 class _Replay:
@@ -103,6 +108,7 @@ class _Replay:
         factors: Mapping[NodeId, float],
         workers: int,
         threads: int,
+        resources: Mapping[str, float],
     ) -> None:
         self._costs = costs
         nodes = reading.ended
@@ -120,8 +126,11 @@ class _Replay:
         #: Where each result lies.
         self._lies: dict[NodeId, Spread] = {}
         self._ran_on: dict[NodeId, int] = {}
-        self._free = [threads] * workers
-        self._waiting: list[tuple[tuple[int, ...], int, Node, Stage]] = []
+        self._free, self._places = [threads] * workers, threads * workers
+        #: What each worker has left of its resources.
+        self._left = [dict(resources) for _ in range(workers)]
+        #: What waits, apart by what it needs: of those that need the same, the first goes first.
+        self._waiting: defaultdict[Needs, list[_Waiting]] = defaultdict(list)
         self._moves: list[tuple[float, int, Move, Any]] = []
         self._order = itertools.count()
         self._end = 0.0
@@ -131,10 +140,10 @@ class _Replay:
             if not self._missing[node.id]:
                 self._begin(node, 0.0)
         while self._moves:
-            now = self._moves[0][0]
+            until = self._moves[0][0] + _AT_ONCE
             # All that happens at a time happens before a place is given away.
-            while self._moves and self._moves[0][0] == now:
-                _, _, move, what = heapq.heappop(self._moves)
+            while self._moves and self._moves[0][0] <= until:
+                now, _, move, what = heapq.heappop(self._moves)
                 self._make(move, what, now)
             self._place(now)
         return self._end + max(0.0, self._tail)
@@ -144,10 +153,12 @@ class _Replay:
 
     def _make(self, move: Move, what: Any, now: float) -> None:
         if move == "frees":
-            self._free[what] += 1
+            worker, needs = what
+            self._take(worker, needs, -1)
         elif move == "arrives":
-            node = what[0]
-            heapq.heappush(self._waiting, (self._ranks[node.id], next(self._order), *what))
+            node, stage = what
+            waiting = (self._ranks[node.id], next(self._order), node, stage)
+            heapq.heappush(self._waiting[stage.needs], waiting)
         else:
             self._go_on(what, now)
 
@@ -172,20 +183,45 @@ class _Replay:
 
     def _place(self, now: float) -> None:
         """Give places to what waits for one, as long as there are any."""
-        free = sum(self._free)
-        while free and self._waiting:
-            _, _, node, stage = heapq.heappop(self._waiting)
-            worker, lacks = self._best_for(node)
-            free -= 1
-            self._free[worker] -= 1
+        while (needs := self._next()) is not None:
+            _, _, node, stage = heapq.heappop(self._waiting[needs])
+            worker, lacks = self._best_for(node, needs)
+            self._take(worker, needs, 1)
             self._ran_on[node.id] = worker
             ended = now + self._costs.seconds_for(lacks) + stage.seconds
             self._at(ended, "ends", node)
-            self._at(ended + self._costs.change, "frees", worker)
+            self._at(ended + self._costs.change, "frees", (worker, needs))
 
-    def _best_for(self, node: Node) -> tuple[int, float]:
+    def _next(self) -> Needs | None:
+        """Return what that needs which is next among all for which there is a place."""
+        if not self._places:
+            return None
+        first = [
+            (waiting[0][:2], needs)
+            for needs, waiting in self._waiting.items()
+            # For what needs nothing any place will do.
+            if waiting and (not needs or self._open_to(needs))
+        ]
+        return min(first, default=(None, None))[1]
+
+    def _open_to(self, needs: Needs) -> list[int]:
+        """Return the workers that have a place, and what is needed besides."""
+        found = [worker for worker, free in enumerate(self._free) if free]
+        for name, amount in needs:
+            # What was measured in parts may not add up to the last digit.
+            found = [worker for worker in found if amount <= self._left[worker][name] + 1e-9]
+        return found
+
+    def _take(self, worker: int, needs: Needs, times: int) -> None:
+        """Take a place on a worker and what is needed besides, or give them back."""
+        self._free[worker] -= times
+        self._places -= times
+        for name, amount in needs:
+            self._left[worker][name] -= amount * times
+
+    def _best_for(self, node: Node, needs: Needs) -> tuple[int, float]:
         """Return the worker with a place that has most of a node's inputs, and what it lacks."""
-        places = [worker for worker, free in enumerate(self._free) if free]
+        places = self._open_to(needs)
         lacks: dict[int, float] = {}
         if self._costs.bandwidth is not None:
             lacks = {worker: lacking(node, worker, self._lies) for worker in places}

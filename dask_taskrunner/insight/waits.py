@@ -1,7 +1,7 @@
 """What the time before each body went to: places that were taken, and all the rest. Pure.
 
 How many bodies a worker runs at a time is not in the history: it is taken to be as many as it was
-ever seen to run.
+ever seen to run. So are its resources: as much as was ever seen to be used at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dask_taskrunner.insight.readings import Execution, Node, Reading
 
 #: A clock that shows the seconds of an epoch is no more exact than that, at best.
 _MOMENT: Final = 0.001
+#: Sums of amounts that differ by less are the same.
+_TINY: Final = 1e-9
 
 
 class Spent(NamedTuple):
@@ -64,21 +66,30 @@ class Places:
         self.threads: dict[str, int] = {}
         #: Worker -> when a place became free there after all had been taken.
         self._freed: dict[str, list[float]] = {}
+        #: Worker and name of a resource -> how much of it was used when.
+        self._resources: dict[tuple[str, str], _Use] = {}
         for worker, there in by_worker.items():
-            moves = sorted(move for body in there for move in _moves(body))
-            levels = list(itertools.accumulate(step for _, step in moves))
-            most = self.threads[worker] = max(1, *levels)
-            self._freed[worker] = [
-                at for (at, step), level in zip(moves, levels, strict=True)
-                if step < 0 and level == most - 1
-            ]  # fmt: skip
+            use = _Use(moves for body in there for moves in _moves(body))
+            self.threads[worker] = max(1, round(use.most))
+            self._freed[worker] = use.freed(1)
+            for name in {name for body in there for name, _ in body.needs}:
+                used = _Use(
+                    (at, step * amount)
+                    for body in there
+                    for needed, amount in body.needs
+                    for at, step in _moves(body)
+                    if needed == name
+                )
+                self._resources[worker, name] = used
         self._lives = [_life(there) for there in by_worker.values()]
 
     def free_since(self, body: Execution) -> float:
-        """Return since when the worker of a body had had a place for it."""
-        freed = self._freed[body.worker]
-        at = bisect.bisect_right(freed, _moves(body)[0][0])
-        return freed[at - 1] if at else 0.0
+        """Return since when the worker of a body had had a place for it, and what it needs."""
+        took = _moves(body)[0][0]
+        since = _last(self._freed[body.worker], took)
+        for name, amount in body.needs:
+            since = max(since, _last(self._resources[body.worker, name].freed(amount), took))
+        return since
 
     @property
     def most_workers(self) -> int:
@@ -91,6 +102,14 @@ class Places:
         """How many bodies the worker with the most of them ran at a time."""
         return max(self.threads.values(), default=1)
 
+    @property
+    def most_resources(self) -> dict[str, float]:
+        """How much of each resource the worker used at a time that used most of it."""
+        most: dict[str, float] = {}
+        for (_, name), use in self._resources.items():
+            most[name] = max(use.most, most.get(name, 0.0))
+        return most
+
     def queued(self, body: Execution) -> float:
         """Return for how long a body that could have begun waited for a place."""
         return max(0.0, min(self.free_since(body), body.started) - body.available)
@@ -99,6 +118,40 @@ class Places:
         """Return for how long a body that had a place waited for inputs of other workers."""
         since = body.available + self.queued(body)
         return sum(max(0.0, end - max(begin, since)) for begin, end in body.fetched)
+
+
+class _Use:
+    """How much of something was used when.
+
+    Parameters
+    ----------
+    moves : iterable of (float, float)
+        Times, and how much more or less from then on.
+    """
+
+    def __init__(self, moves: Iterable[tuple[float, float]]) -> None:
+        self._moves = sorted(moves)
+        self._levels = list(itertools.accumulate(step for _, step in self._moves))
+        #: What was used at most.
+        self.most = max(self._levels, default=0.0)
+        self._known: dict[float, list[float]] = {}
+
+    def freed(self, amount: float) -> list[float]:
+        """Return when so much was left again after it had not been."""
+        if amount not in self._known:
+            full = self.most - amount
+            self._known[amount] = [
+                at
+                for (at, step), level in zip(self._moves, self._levels, strict=True)
+                if level <= full + _TINY < level - step + _TINY
+            ]
+        return self._known[amount]
+
+
+def _last(times: list[float], until: float) -> float:
+    """Return the last of the times up to one; 0 where there is none."""
+    at = bisect.bisect_right(times, until)
+    return times[at - 1] if at else 0.0
 
 
 def _moves(body: Execution) -> tuple[tuple[float, int], tuple[float, int]]:

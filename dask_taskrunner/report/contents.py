@@ -7,6 +7,7 @@ seconds from the run's start.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.headers import TaskRunId
@@ -23,12 +24,39 @@ _TRACEBACKS: Final = 200
 _TRACEBACK: Final = 8_000
 #: More characters of a message are not told.
 _MESSAGE: Final = 400
-#: So many bytes have all logs together; what is told of failures; and all messages, of which so
-#: many characters are told even then.
+#: So many bytes have at most: all logs together; what is told of failures; all messages, and the
+#: first so many characters of those for which there is no room.
 _LOGS: Final = 1_000_000
 _FAILURES: Final = 1_000_000
 _MESSAGES: Final = 700_000
+_BRIEFS: Final = 400_000
 _BRIEF: Final = 60
+#: What a report is to have, and about how much of it a task run and an attempt take without texts:
+#: they share what is left.
+_ALL: Final = 4_700_000
+_ROW: Final = 100
+_ATTEMPT: Final = 110
+#: So many times at which one attempt's inputs came are drawn.
+_FETCHED: Final = 20
+
+
+class Rooms(NamedTuple):
+    """The room that there is for texts."""
+
+    logs: Room
+    failures: Room
+    messages: Room
+    briefs: Room
+
+
+def rooms_for(rows: int, attempts: int, taken: int = 0) -> Rooms:
+    """Return the room for the texts of a report of so many task runs and attempts.
+
+    ``taken`` is how much of it has been used up for other things.
+    """
+    left = max(_ALL - taken - rows * _ROW - attempts * _ATTEMPT, _ALL // 10)
+    most = _LOGS, _FAILURES, _MESSAGES, _BRIEFS
+    return Rooms(*(Room(min(one, left * one // sum(most))) for one in most))
 
 
 class Numbers(dict[str, int]):
@@ -42,9 +70,9 @@ class Numbers(dict[str, int]):
 class _Words:
     """The lists of texts to which rows and bars refer."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: Rooms) -> None:
         self.names, self.states, self.texts, self.outcomes = (Numbers() for _ in range(4))
-        self._room = Room(_MESSAGES)
+        self._rooms = rooms
         #: What was said of a message: the same again takes no more room.
         self._said: dict[str, int] = {}
 
@@ -61,7 +89,9 @@ class _Words:
         """Return where a message stands among the texts."""
         text = (text or "")[:_MESSAGE]
         if text not in self._said:
-            self._said[text] = self.texts[self._room.take(text, _BRIEF)]
+            whole, brief = self._rooms.messages, self._rooms.briefs
+            told = whole.take(text) if whole.is_left else brief.take(text[:_BRIEF])
+            self._said[text] = self.texts[told]
         return self._said[text]
 
 
@@ -82,6 +112,8 @@ class Bar(NamedTuple):
         When its body ran.
     worker, outcome : str
         Where, and what came of it.
+    fetched : tuple of (float, float)
+        When its inputs came from other workers.
     """
 
     row: int
@@ -92,6 +124,7 @@ class Bar(NamedTuple):
     ended: float
     worker: str
     outcome: str
+    fetched: tuple[tuple[float, float], ...] = ()
 
 
 def contents(
@@ -102,6 +135,8 @@ def contents(
     *,
     path: Collection[str] = (),
     until: float | None = None,
+    goes_on: bool = False,
+    taken: int = 0,
 ) -> dict[str, Any]:
     """Return what the page's script draws.
 
@@ -118,32 +153,39 @@ def contents(
     path : collection of str, optional
         The slugs of what is on the critical path.
     until : float, optional
-        Where the run goes on: in epoch seconds, what runs has run until then.
+        What runs has run until then, in epoch seconds: until now, or until the run's end.
+    goes_on : bool, optional
+        Whether the run does.
+    taken : int, optional
+        How many bytes the page has without this.
     """
-    words, places = _Words(), places_of(reading)
-    details = _Details(logs, words)
+    attempts = sum(len(one.values) for one in records.values())
+    rooms = rooms_for(len(records), attempts, taken)
+    words, places = _Words(rooms), places_of(reading)
+    details = _Details(logs, words, rooms)
     rows, bars = [], list[Bar]()
     for number, record in enumerate(records.values()):
-        node, attempts = reading.nodes.get((record.id, False)), record.attempts()
+        node, tries = reading.nodes.get((record.id, False)), record.attempts()
         ready = None if node is None else _ready(node, reading)
         took = spent(node, places) if node is not None and node.ended is not None else None
         rows.append([
-            *_row(record, attempts, words),
+            *_row(record, tries, words),
             _short(ready), _short(None if node is None else node.ended),
-            words.texts[attempts[-1].worker if attempts else ""],
+            words.texts[tries[-1].worker if tries else ""],
             None if took is None else [_short(part) for part in took],
             0 if record.header is None else record.header.nbytes,
             _short(slack.get(record.plan.slug)),
         ])  # fmt: skip
         bars += _bars(number, node, reading.again.get(record.id, ()), places)
-        bars += _going_on(number, attempts, reading.start, until)
-        details.add(number, record, attempts)
+        bars += _going_on(number, tries, reading.start, until)
+        details.add(number, record, tries)
     return {
         "rows": rows,
         **_in_lanes(bars, words),
         "path": [n for n, one in enumerate(records.values()) if one.plan.slug in path],
         "details": details.found,
         "seconds": _short(reading.seconds),
+        "goes_on": goes_on,
         **words.lists(),
     }
 
@@ -158,7 +200,11 @@ def _in_lanes(bars: Sequence[Bar], words: _Words) -> dict[str, list[Any]]:
             [bar.row, at.lane, *map(_short, time), words.outcomes[bar.outcome]]
             for (bar, at), time in zip(pairs, times, strict=True)
         ],
-        "waits": [[_short(bar.since), _short(bar.placed)] for bar in bars],
+        "waits": [
+            # What was fetched comes last, and takes no room where nothing was.
+            [*map(_short, (bar.since, bar.placed, *chain(*bar.fetched[:_FETCHED])))]
+            for bar in bars
+        ],
     }
 
 
@@ -190,7 +236,9 @@ def _bars(row: int, node: Node | None, again: Iterable[Execution], places: Place
         available = max(body.available, min(since, body.started))
         placed = min(available + places.queued(body), body.started)
         waited = min(since, available), available, placed
-        yield Bar(row, *waited, body.started, body.ended, body.worker, body.outcome)
+        yield Bar(
+            row, *waited, body.started, body.ended, body.worker, body.outcome, body.fetched
+        )  # fmt: skip
         since = max(since, body.ended)
     for body in again:
         yield _without_wait(row, body)
@@ -219,11 +267,11 @@ def _without_wait(row: int, body: Execution) -> Bar:
 class _Details:
     """What is told of a row that somebody opens, where there is anything."""
 
-    def __init__(self, logs: LogStore, words: _Words) -> None:
+    def __init__(self, logs: LogStore, words: _Words, rooms: Rooms) -> None:
         self._logs = logs
         self._words = words
         self._tracebacks = _TRACEBACKS
-        self._failures, self._lines = Room(_FAILURES), Room(_LOGS)
+        self._failures, self._lines = rooms.failures, rooms.logs
         #: By row.
         self.found: dict[int, dict[str, Any]] = {}
 

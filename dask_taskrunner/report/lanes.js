@@ -2,8 +2,8 @@
 
 // One execution of a body, and what it waited for before.
 const toBars = (data) => data.bars.map(([row, lane, available, started, ended, outcome], n) => {
-  const [since, placed] = data.waits[n] || [available, available];
-  return { row, lane, since, available, placed, started, ended, outcome: data.outcomes[outcome], task: data.rows[row][1] };
+  const [since, placed, ...fetched] = data.waits[n] || [available, available];
+  return { row, lane, since, available, placed, started, ended, fetched, outcome: data.outcomes[outcome], task: data.rows[row][1] };
 });
 
 // Gives each bar the time from which on its lane is free, so that what it waited for is drawn over nothing else.
@@ -21,7 +21,8 @@ const finished = (label, bars) => {
 const lanesByThread = (data, bars) => {
   const found = data.lanes.map(() => []);
   bars.forEach((bar) => found[bar.lane].push(bar));
-  return found.map((own, n) => finished(data.lanes[n].replace(/^[a-z]+:\/\//, ""), own));
+  const worker = (n) => (data.lanes[n] || "").replace(/ #\d+$/, "");
+  return found.map((own, n) => ({ ...finished(data.lanes[n].replace(/^[a-z]+:\/\//, ""), own), isLast: worker(n) !== worker(n + 1) }));
 };
 
 const lanesByRun = (data, bars) => {

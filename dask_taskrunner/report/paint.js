@@ -12,7 +12,7 @@ const prepared = (canvas, width, height) => {
 };
 
 const theme = () => {
-  const colors = Object.fromEntries(["text", "back", "soft", "quiet", "line", "bad", "delayed", "queued", "overhead", "focus"].map((name) => [name, color(name)]));
+  const colors = Object.fromEntries(["text", "back", "soft", "quiet", "line", "bad", "delayed", "queued", "fetching", "overhead", "focus"].map((name) => [name, color(name)]));
   const stripes = document.createElement("canvas"), paint = stripes.getContext("2d");
   stripes.width = stripes.height = 6;
   paint.strokeStyle = colors.delayed; paint.lineWidth = 1.8;
@@ -37,6 +37,8 @@ const paintAxis = (paint, view, colors) => {
 // What a body waited for is told apart by its height as well as by its color.
 const paintWait = (paint, view, colors, { bar, from }, y) => {
   const parts = [[bar.since, bar.available, "delayed", 9], [bar.available, bar.placed, "queued", 2], [bar.placed, bar.started, "overhead", 5]];
+  // Inputs may come while there is no place yet.
+  for (let n = 0; n < bar.fetched.length; n += 2) parts.push([bar.fetched[n], bar.fetched[n + 1], "fetching", 11]);
   for (const [since, until, kind, high] of parts) {
     const x = view.x(Math.max(since, from, view.from)), end = view.x(Math.min(until, view.to));
     if (end - x < 0.7) continue;
@@ -76,27 +78,28 @@ const outlined = (paint, view, y, bar, style, width) => {
   paint.strokeRect(x - 0.5, y + 1.5, Math.max(end - x, 2) + 1, LANE - 3);
 };
 
-// Bars thinner than a point share one: it is as strong as the part of it in which something ran.
-const thinBars = (paint, view, colors, y) => {
+// Bars thinner than a point share one: where they are many, it is as strong as the part of it in which something ran.
+const thinBars = (paint, view, colors, y, isCrowded) => {
+  const faintest = isCrowded ? 0.3 : 1, wide = isCrowded ? 1 : 2;
   let at = -1, part = 0, widest = null, most = -1, bad = false;
   const done = () => {
     if (!widest) return;
-    paint.globalAlpha = view.isQuiet(widest) ? 0.12 : 0.3 + 0.7 * Math.min(part, 1);
-    paint.fillStyle = hue(widest.task); paint.fillRect(at, y + 2, 1, LANE - 4);
+    paint.globalAlpha = view.isQuiet(widest) ? 0.12 : faintest + (1 - faintest) * Math.min(part, 1);
+    paint.fillStyle = hue(widest.task); paint.fillRect(at, y + 2, wide, LANE - 4);
     paint.globalAlpha = 1;
     if (bad) { paint.fillStyle = colors.bad; paint.fillRect(at, y + LANE - 7, 2, 5); }
     widest = null; part = 0; most = -1; bad = false;
   };
-  const add = (bar, x, wide) => {
+  const add = (bar, x, length) => {
     if (Math.floor(x) !== at) { done(); at = Math.floor(x); }
-    part += wide; bad = bad || BAD.has(bar.outcome);
-    if (wide > most) { most = wide; widest = bar; }
+    part += length; bad = bad || BAD.has(bar.outcome);
+    if (length > most) { most = length; widest = bar; }
   };
   return { add, done };
 };
 
 const paintLane = (paint, view, colors, lane, y) => {
-  const thin = thinBars(paint, view, colors, y);
+  const thin = thinBars(paint, view, colors, y, lane.marks.length > (view.right - view.left) / 8);
   for (let n = firstAfter(lane.marks, view.from); n < lane.marks.length && lane.marks[n].from <= view.to; n++) {
     const mark = lane.marks[n], { bar } = mark;
     const x = Math.max(view.x(bar.started), view.left - 2), end = Math.min(view.x(bar.ended), view.right + 2);
@@ -117,7 +120,8 @@ const paintLanes = (canvas, view, colors) => {
   const at = (n) => TOP + n * LANE - view.scrolled;
   paint.save(); paint.beginPath(); paint.rect(0, TOP, view.width, view.height); paint.clip();
   for (let n = first; n < last; n++) {
-    paint.fillStyle = colors.line; paint.globalAlpha = 0.5; paint.fillRect(0, at(n) + LANE - 0.5, view.width, 0.5); paint.globalAlpha = 1;
+    // The threads of a worker stand together.
+    paint.fillStyle = colors.line; paint.globalAlpha = view.lanes[n].isLast ? 1 : 0.5; paint.fillRect(0, at(n) + LANE - 0.5, view.width, view.lanes[n].isLast ? 1 : 0.5); paint.globalAlpha = 1;
     const label = view.lanes[n].label, letters = Math.floor((view.left - 10) / 6.2);
     paint.fillStyle = colors.text;
     paint.fillText(label.length > letters ? `…${label.slice(1 - letters)}` : label, 4, at(n) + 14, view.left - 8);

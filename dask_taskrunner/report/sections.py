@@ -136,8 +136,9 @@ def critical_path(path: CriticalPath | None) -> str:
     if not path:
         return "<p>Nothing ran.</p>"
     steps = "1 step" if len(path) == 1 else f"{len(path)} steps"
-    spent = ", ".join(told_parts(path.spent)) or "no time"
-    first = f"<p>{steps} in {escaped(format_duration(path.seconds))}, of which {escaped(spent)}</p>"
+    spent = ", ".join(told_parts(path.spent))
+    took = f"{steps} in {format_duration(path.seconds)}{f', of which {spent}' if spent else ''}"
+    first = f"<p>{escaped(took)}</p>"
     told, left_out = _longest(path)
     more = f"<p>{left_out:,} shorter steps are not shown.</p>" if left_out else ""
     longest = max(step.seconds for step in told)

@@ -6,14 +6,10 @@ import json
 import re
 from typing import Final
 
-#: What terminals take for orders: colors, moves of the cursor, titles of windows.
-_ORDERS: Final = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\))")
-#: Codes that are no text; halves of characters, which no file can hold; and marks that turn round
-#: what follows them, which need not be what it seems.
-_CODES: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
-)
-_PICTURES: Final = 0x2400
+from dask_taskrunner.control_codes import harmless
+
+#: Halves of characters, which no file can hold, and what is no character at all.
+_HALVES: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")
 #: What stands where a text was cut.
 CUT: Final = "(cut: the report has no room for more) …"
 _MORE: Final = "…"
@@ -22,15 +18,8 @@ _WIDEST: Final = 12
 
 
 def printable(text: str) -> str:
-    r"""Return a text in which every code that is none is a picture of itself: ``\x07`` is ``␇``."""
-    return _CODES.sub(_picture, _ORDERS.sub("", text.replace("\r\n", "\n")))
-
-
-def _picture(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code < 0x20:
-        return chr(_PICTURES + code)
-    return "\u2421" if code == 0x7F else "\ufffd"
+    r"""Return a text that a page can show: of a code that is none it shows the number, ``\x07``."""
+    return _HALVES.sub("\ufffd", harmless(text))
 
 
 class Room:
@@ -50,21 +39,19 @@ class Room:
         """True while there is any."""
         return self._left > 0
 
-    def take(self, text: str, brief: int = 0) -> str:
-        """Return the beginning of a text for which there is room; `brief` characters always are."""
-        text, keep = self._fitting(text, brief)
+    def take(self, text: str) -> str:
+        """Return the beginning of a text for which there is room."""
+        text, keep = self._fitting(text)
         return self._used(text if len(text) <= keep else f"{text[:keep]}{_MORE}")
 
     def take_end(self, text: str) -> str:
         """Return the end of a text for which there is room: of a traceback that says most."""
-        text, keep = self._fitting(text, 0)
+        text, keep = self._fitting(text)
         return self._used(text if len(text) <= keep else f"{CUT}{text[len(text) - keep :]}")
 
-    def _fitting(self, text: str, brief: int) -> tuple[str, int]:
+    def _fitting(self, text: str) -> tuple[str, int]:
         text = printable(text)
-        if _nbytes(text) <= self._left:
-            return text, len(text)
-        return text, max(brief, self._left // _WIDEST)
+        return text, len(text) if _nbytes(text) <= self._left else self._left // _WIDEST
 
     def _used(self, text: str) -> str:
         self._left = max(0, self._left - _nbytes(text))
@@ -72,5 +59,6 @@ class Room:
 
 
 def _nbytes(text: str) -> int:
-    # As the page has it, or more: a quotation mark is two bytes there.
-    return len(json.dumps(text))
+    # As the page has it, or more: a quotation mark is two bytes there, and what might begin an
+    # element is six.
+    return len(json.dumps(text)) + 5 * text.count("<")

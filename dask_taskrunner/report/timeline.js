@@ -1,19 +1,21 @@
 // The timeline: which part of it is seen, which bar is picked, and what a person does to it.
 const timeline = (data, find) => {
+  if (!data.bars.length) { byId("times").replaceChildren(make("p", "No body of a task is known to have run.")); return { pick: () => false }; }
   const box = byId("timeline"), canvas = byId("lanes"), strip = byId("overview"), tip = byId("tip"), stage = byId("stage");
   const bars = toBars(data), path = new Set(data.path);
-  const span = bars.reduce((most, bar) => Math.max(most, bar.ended), Math.max(data.seconds || 0, 0.001)) * 1.005;
+  const ends = bars.reduce((most, bar) => Math.max(most, bar.ended), data.seconds || 0), span = Math.max(ends, 0.001) * 1.005;
   const least = Math.max(span / 1e6, 1e-4);
   const kinds = { thread: lanesByThread(data, bars), run: null };
   let lanes = kinds.thread, from = 0, to = span, picked = null, onPath = false, choosing = null, colors = theme(), waiting = false;
   const only = new Set(), most = mostAtATime(bars);
 
+  const fetching = ({ fetched }, from = 0) => fetched.reduce((sum, at, n) => n % 2 ? sum + Math.max(0, at - Math.max(from, fetched[n - 1])) : sum, 0);
   const describe = (bar) => {
     const row = data.rows[bar.row], part = (from, to, words) => to - from >= 0.00005 ? `\n${time(to - from)} ${words}` : "";
-    const does = bar.outcome === "running" ? "has been running for" : "took";
+    const does = bar.outcome !== "running" ? "took" : data.goes_on ? "has been running for" : "ran on when the run had ended, after";
     return `${row[0]}: ${bar.outcome}, began ${time(bar.started) || "0 ms"} after the start, ${does} ${time(bar.ended - bar.started)}`
       + part(bar.since, bar.available, "waiting for a retry or an approval before") + part(bar.available, bar.placed, "waiting for a place on a worker")
-      + part(bar.placed, bar.started, "sending, scheduling and fetching inputs") + `\non ${data.lanes[bar.lane]}`;
+      + part(0, fetching(bar), "fetching inputs from other workers") + part(0, bar.started - bar.placed - fetching(bar, bar.placed), "sending and scheduling") + `\non ${data.lanes[bar.lane]}`;
   };
 
   // --- what is seen ---
@@ -201,9 +203,9 @@ const timeline = (data, find) => {
     label.addEventListener("click", () => { if (!only.delete(n)) only.add(n); label.ariaPressed = String(only.has(n)); later(); });
     byId("tasks").append(label);
   });
+  if (data.names.length > 40) byId("tasks").append(make("span", `and ${data.names.length - 40} more`, { className: "quiet" }));
   const counted = (n, one, more) => n === 1 ? `1 ${one}` : `${n} ${more}`;
-  box.setAttribute("aria-label", `timeline: ${counted(bars.length, "attempt", "attempts")} on ${counted(data.lanes.length, "thread", "threads")} of workers, in ${time(span)}`);
-  if (!bars.length) { stage.replaceWith(make("p", "No body of a task is known to have run.")); return { pick: () => {} }; }
+  box.setAttribute("aria-label", `timeline: ${counted(bars.length, "attempt", "attempts")} on ${counted(data.lanes.length, "thread", "threads")} of workers, in ${time(ends)}`);
   draw();
   return {
     // Picks the last attempt of a task run, if it had any.

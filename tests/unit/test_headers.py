@@ -149,7 +149,6 @@ class Text(str):
 @pytest.mark.parametrize(
     "value",
     [{1, 2}, frozenset(), object(), Colour.RED, Text("x"), range(3), [object()], {"a": {1}}],
-    ids=repr,
 )
 def test_what_is_not_plain_does_not(value):
     assert small_result(value) is None

@@ -76,7 +76,6 @@ def test_it_replaces_what_is_looked_for_and_keeps_the_types_around_it(value):
         deque([mark]),
         object(),
     ],
-    ids=repr,
 )
 def test_what_holds_nothing_of_the_kind_stays_the_same_object(value):
     assert find(value, Mark) == []

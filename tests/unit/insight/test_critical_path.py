@@ -226,6 +226,22 @@ def test_a_worker_whose_clock_is_wrong_changes_nothing(ahead):
     assert [step.slug for step in critical_path(reading)] == ["t0", "t2"]
 
 
+@pytest.mark.parametrize("behind", [0.0, 0.05])
+def test_a_retry_that_began_before_it_was_due_by_its_workers_clock_was_delayed(behind):
+    story = Story({0: ()})
+    story.starts()
+    story.ends(0, "Retrying", delay=10.0)
+    story.wakes(10.0)
+    story.now = 10.5
+    # It began at once, and took 0.5 s.
+    header = story.header(0)
+    header = header._replace(started=header.started - 0.5 - behind, seconds=0.5)
+    story.hears(header)
+    (step,) = critical_path(read(story.machine.records, story.machine.history))
+    assert step.delayed == pytest.approx(10.0 - behind, abs=0.02)
+    assert step.running == pytest.approx(0.5, abs=0.02)
+
+
 def test_in_words_it_names_each_step_and_what_took_its_time():
     with Flow("words") as flow:
         c(b(a()))

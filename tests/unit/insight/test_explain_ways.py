@@ -172,6 +172,17 @@ def test_nobody_is_asked_where_nothing_waits_for_a_place():
     assert calls == []
 
 
+def test_of_a_whole_a_part_that_cannot_go_on_tells_most_and_then_one_that_runs():
+    story = Story(make_plan({0: ()}, maps={0: Over(lengths=(3,))}))
+    story.starts()
+    story.wakes()
+    story.begins((0, 1), "w7")
+    look, _ = asked(WorkerView("w7", "w7", 1, {}, 1))
+    assert [one.task_run for one in why(story, 0, look=look)] == ["t0[1]", "t0"]
+    story.ends((0, 2), "Retrying", delay=30.0)
+    assert [one.task_run for one in why(story, 0, look=look)] == ["t0[2]", "t0"]
+
+
 def test_a_child_that_runs_for_long_is_compared_with_its_siblings():
     story = Story(make_plan({0: ()}, maps={0: Over(lengths=(4,))}))
     story.starts()

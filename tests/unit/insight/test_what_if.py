@@ -10,6 +10,7 @@ import pytest
 from dask_taskrunner import Flow, OptionError, UnknownTask, task
 from dask_taskrunner.insight.readings import Execution, Node, Reading
 from dask_taskrunner.insight.replays import predict
+from dask_taskrunner.insight.waits import places_of, spent
 from dask_taskrunner.testing import InProcessRunner, fail, kill_worker, takes
 
 
@@ -140,9 +141,10 @@ def test_a_run_of_nothing_takes_nothing():
 # --- by hand: what things cost besides their bodies ----------------------------------------------
 
 
-def node(n, began, ended, worker, *upstream, ready=0.0, nbytes=0, name="t"):
+def node(n, began, ended, worker, *upstream, ready=0.0, nbytes=0, name="t", **needs):
     ids = tuple(((source, -1), False) for source in upstream)
-    body = Execution(ready, began, ended, worker, "success")
+    needed = tuple(sorted(needs.items()))
+    body = Execution(ready, began, ended, worker, "success", needs=needed)
     id = ((n, -1), False)
     return Node(id, f"{name}-{n}", name, ids, ready, ended, (body,), (n, -1, n), {}, nbytes, True)
 
@@ -206,6 +208,48 @@ def test_what_is_further_downstream_goes_first():
     assert seconds(run, workers=1) == pytest.approx(14)
 
 
+def test_what_needs_a_resource_waits_until_its_worker_has_it_again():
+    # Two places, and one connection: the other place is free all the time, and of no use.
+    run = reading(
+        node(0, 0, 2, "w1", DB=1),
+        node(1, 2, 4, "w1", DB=1),
+        node(2, 4, 6, "w1", DB=1),
+        node(3, 0, 1, "w1"),
+        seconds=6,
+    )
+    assert seconds(run) == pytest.approx(6)
+    assert seconds(run, workers=2) == pytest.approx(4)
+    assert seconds(run, workers=3) == pytest.approx(2)
+    assert seconds(run, threads=8) == pytest.approx(6)
+    waited = spent(run.nodes[(2, -1), False], places_of(run))
+    assert (waited.queued, waited.overhead) == (4, 0)
+
+
+def test_what_needs_nothing_passes_what_waits_for_a_resource():
+    run = reading(
+        node(0, 0, 5, "w1", DB=2),
+        node(1, 5, 6, "w1", DB=1),
+        node(2, 5, 6, "w1", DB=1),
+        node(3, 0, 3, "w1"),
+        node(4, 3, 4, "w1"),
+        seconds=6,
+    )
+    # 1 and 2 come first, and leave the second place to 3 and 4.
+    assert seconds(run) == pytest.approx(6)
+    assert seconds(run, {((3, -1), False): 2.0}) == pytest.approx(7)
+
+
+def test_more_than_one_resource_must_be_there_at_once():
+    run = reading(
+        node(0, 0, 3, "w1", A=1),
+        node(1, 0, 2, "w1", B=1),
+        node(2, 3, 4, "w1", A=1, B=1),
+        seconds=4,
+    )
+    assert seconds(run) == pytest.approx(4)
+    assert seconds(run, {((1, -1), False): 2.0}) == pytest.approx(5)
+
+
 # --- what it is asked ----------------------------------------------------------------------------
 
 
@@ -221,6 +265,13 @@ def test_workers_and_threads_are_whole_numbers(workers):
         run_of_one().what_if(workers=workers)
     with pytest.raises(OptionError, match="threads must be a whole number from 1"):
         run_of_one().what_if(threads=workers)
+
+
+def test_a_number_of_numpys_is_one():
+    import numpy
+
+    predicted = run_of_one().what_if({"one": numpy.float64(0.5)}, workers=numpy.int64(3))
+    assert (predicted.seconds, predicted.workers) == (pytest.approx(1), 3)
 
 
 @pytest.mark.parametrize("factor", [-1, math.inf, math.nan, "half", None, True])

@@ -14,27 +14,19 @@ from dask_taskrunner.report.texts import CUT, Room, printable
     [
         ("two\nlines\tand a tab", "two\nlines\tand a tab"),
         ("windows\r\nlines", "windows\nlines"),
-        ("50 %\r100 %", "50 %␍100 %"),
-        ("nul\x00bell\x07", "nul␀bell␇"),
-        ("delete\x7f", "delete␡"),
+        ("nul\x00bell\x07", r"nul\x00bell\x07"),
         ("\x1b[1;31mred\x1b[0m", "red"),
         ("\x1b]0;a title\x07text", "text"),
-        ("\x1b]0;a title\x1b\\text", "text"),
+        ("turned \u202eround", r"turned \u202eround"),
         ("half of one: \ud83d", "half of one: \ufffd"),
         ("a file's name: \udcff", "a file's name: \ufffd"),
-        ("turned \u202eround", "turned \ufffdround"),
         ("Größe 🎈 עברית", "Größe 🎈 עברית"),
     ],
 )
-def test_codes_that_are_no_text_are_pictures_of_themselves(text, shown):
+def test_what_is_no_text_can_be_seen_and_written_into_a_file(text, shown):
     assert printable(text) == shown
     assert printable(shown) == shown
     shown.encode()
-
-
-def test_an_order_that_is_not_ended_is_seen():
-    assert printable("\x1b[1;3") == "␛[1;3"
-    assert printable("\x1b]0;never ended") == "␛]0;never ended"
 
 
 def test_what_fits_is_kept():
@@ -49,18 +41,18 @@ def test_of_what_does_not_fit_the_beginning_or_the_end_is_kept():
     assert Room(240).take_end("x" * 400 + "end") == CUT + "x" * 17 + "end"
 
 
-def test_where_no_room_is_left_only_a_brief_part_is_kept():
+def test_where_no_room_is_left_nothing_is_kept():
     room = Room(12)
     room.take("0123456789")
     assert not room.is_left
-    assert room.take("ValueError: negative price", 12) == "ValueError: …"
-    assert room.take("short", 12) == "short"
+    assert room.take("ValueError: negative price") == "…"
     assert room.take_end("whatever") == CUT
 
 
-@pytest.mark.parametrize("letter", ["x", '"', "ü", "🎈", "\x07", "\\"])
+@pytest.mark.parametrize("letter", ["x", '"', "ü", "🎈", "\x07", "\\", "<"])
 def test_a_text_takes_no_more_room_than_there_is(letter):
     room, told = Room(6_000), []
     while room.is_left:
         told.append(room.take_end(letter * 1_000))
-    assert len(json.dumps("".join(told), ensure_ascii=False).encode()) < 6_000 + 1_000
+    shown = json.dumps("".join(told), ensure_ascii=False).replace("<", "\\u003c")
+    assert len(shown.encode()) < 6_000 + 1_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fakes.gates import Gate, eventually
 
-from dask_taskrunner import Flow, task, watchdog
+from dask_taskrunner import Flow, UnknownTask, task, watchdog
 from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.placement import WorkerView
 
@@ -87,6 +87,21 @@ def test_where_the_workers_cannot_be_asked_the_watchdog_has_the_word(stuck, back
     gate.open()
     # What was so then is so no more.
     assert run.wait(10).explain("save").root_cause.kind == "succeeded"
+
+
+def test_why_there_is_no_such_child_is_said(finish):
+    @task
+    def fails():
+        raise ValueError
+
+    with Flow("etl") as flow:
+        save.map(fails())
+        load()
+    run = finish(flow)
+    with pytest.raises(UnknownTask, match=r"'load\[0\]': 'load' is not mapped"):
+        run.explain("load[0]")
+    with pytest.raises(UnknownTask, match=r"'save' is TriggerFailed, and has no children"):
+        run.explain("save[0]")
 
 
 @pytest.mark.parametrize("task", ["load", load])

@@ -9,8 +9,9 @@ import time
 import pytest
 from fakes.gates import Gate, eventually
 
-from dask_taskrunner import Flow, Parameter, task, unmapped
+from dask_taskrunner import Flow, Parameter, reports, task, unmapped
 from dask_taskrunner.insight.readings import read
+from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.report import contents as report_contents
 from dask_taskrunner.report.contents import contents
 from dask_taskrunner.states import COLORS
@@ -132,6 +133,103 @@ def test_a_run_that_goes_on_says_so(start, report):
         gate.open()
     assert "the run went on when this was written" in page
     assert "<p>The run goes on.</p>" in page
+
+
+def test_what_runs_is_on_the_timeline_until_now_and_what_waits_has_no_time(start, report):
+    gate = Gate("report of what runs")
+
+    @task
+    def wait():
+        gate.pass_through()
+
+    with Flow("etl") as flow:
+        divide(wait(), 1)
+    run = start(flow)
+    try:
+        assert eventually(lambda: run["wait"].state.is_running())
+        data = data_of(report(run))
+    finally:
+        gate.open()
+    ((row, _, available, started, ended, outcome),) = data["bars"]
+    assert (data["rows"][row][0], data["outcomes"][outcome]) == ("wait", "running")
+    assert 0 <= available <= started <= ended
+    rows = {row[0]: row for row in data["rows"]}
+    # When all that it waits for had ended, and when it had: nobody knows.
+    assert rows["wait"][5:7] == [0.0, None]
+    assert rows["divide"][5:7] == [None, None]
+    assert data["path"] == []
+
+
+def test_what_ran_on_when_its_run_had_ended_is_on_the_timeline_until_then(start, report):
+    gate = Gate("report of what runs on")
+
+    @task
+    def wait():
+        gate.pass_through()
+
+    with Flow("etl") as flow:
+        wait()
+    run = start(flow)
+    try:
+        assert eventually(lambda: run["wait"].state.is_running())
+        run.cancel()
+        assert eventually(lambda: run.state.is_finished())
+        data = data_of(report(run))
+    finally:
+        gate.open()
+    ((_, _, _, started, ended, outcome),) = data["bars"]
+    assert data["outcomes"][outcome] == "running"
+    assert started <= ended <= data["seconds"]
+    assert not data["goes_on"]
+
+
+def test_a_graph_that_is_too_large_and_notes_that_are_too_many_are_not_there(
+    finish, report, monkeypatch
+):
+    monkeypatch.setattr(reports, "_PICTURE", 10)
+    monkeypatch.setattr(reports, "_NOTES", 2)
+    with Flow("etl") as flow:
+        numbers(3)
+    run = finish(flow)
+    for n in range(5):
+        run.listener.add_note(Note(f"note {n}", None), 0.0)
+    page = report(run)
+    assert "<svg" not in page
+    assert "run.visualize('graph.svg') draws it" in page
+    assert "(3 earlier ones are not shown)" in page
+    assert ["note 2" in page, "note 3" in page] == [False, True]
+
+
+def test_of_what_failed_what_did_not_run_because_of_it_is_told(finish, report):
+    with Flow("etl") as flow:
+        divide(divide(fail("no"), 1), 2)
+    page = report(finish(flow))
+    told = page.partition("<h2>Failures</h2>")[2].partition("</section>")[0]
+    assert "1 of 3 task runs failed, 2 did not run because of it." in told
+    assert 'data-find="fail"' in told.partition("Not run because of that")[0]
+    found = re.findall(r'data-find="([^"]*)"', told.partition("Not run because of that")[2])
+    assert found == ["divide", "divide-2"]
+
+
+def test_half_a_character_in_a_name_does_not_keep_the_file_from_being_written(finish, report):
+    with Flow("etl \udcff") as flow:
+        task(fail.body, name="fail \udcff")("\x1b[31mred\x1b[0m \x00")
+    page = report(finish(flow))
+    assert "<h1>etl \ufffd" in page
+    data = data_of(page)
+    assert data["rows"][0][0] == "fail \ufffd"
+    assert r"ValueError: red \x00" in data["texts"]
+
+
+def test_every_wait_of_a_bar_comes_before_it(finish, report):
+    with Flow("etl") as flow:
+        divide.map(numbers(9), y=unmapped(0))
+    data = data_of(report(finish(flow)))
+    assert len(data["waits"]) == len(data["bars"]) == 19
+    for (since, placed, *_), (_, _, available, started, _, _) in zip(
+        data["waits"], data["bars"], strict=True
+    ):
+        assert since <= available <= placed + 1e-4 <= started + 2e-4
 
 
 def test_a_cancelled_run_has_a_report(start, report):

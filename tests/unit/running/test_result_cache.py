@@ -105,7 +105,7 @@ def test_other_inputs_are_a_miss_and_the_newest_result_counts(run, cache):
         (cache_validators.partial_parameters_only("other"), {"rows", "day", "nothing"}),
         (lambda state, inputs, parameters: inputs["rows"] == [3], {"rows"}),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", None),
 )
 @pytest.mark.parametrize("change", ["rows", "day", "nothing"])
 def test_validators_see_what_was_and_what_is(run, validator, hits, change):

@@ -277,7 +277,9 @@ def test_an_exception_in_a_validator_is_a_failure_that_names_it(task, never, err
 # --- 6. running ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheduled_time", [time.time() + 3600, time.time() - 3600])
+@pytest.mark.parametrize(
+    "scheduled_time", [time.time() + 3600, time.time() - 3600], ids=["later", "earlier"]
+)
 def test_the_scheduled_time_is_not_looked_at_because_clocks_differ(task, never, scheduled_time):
     runner = TaskRunner(task(never))
     for state in (

@@ -243,7 +243,7 @@ def boom(*args, **kwargs):
         ({"body": list, "cache_validator": boom}, CachedState()),
         ({"body": list, "state_handlers": (boom,)}, None),
     ],
-    ids=lambda value: str(value),
+    ids=["body", "trigger", "validator", "handler"],
 )
 def test_in_a_test_exceptions_may_be_let_through(task, options, state):
     runner = TaskRunner(task(**options))
