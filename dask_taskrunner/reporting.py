@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from dask_taskrunner.control_codes import colored, harmless
@@ -12,7 +13,7 @@ from dask_taskrunner.machine.records import TaskRunRecord
 from dask_taskrunner.machine.sources import tries_of
 from dask_taskrunner.planning import FlowPlan
 from dask_taskrunner.states import Failed, State, TriggerFailed, utc
-from dask_taskrunner.view.failure_text import Failure, FailureReport, NotRun, failure_text
+from dask_taskrunner.view.failure_text import TOLD, Failure, FailureReport, NotRun, failure_text
 
 #: So many lines of a failed task run's log are told.
 _LAST_LINES: Final = 5
@@ -36,7 +37,8 @@ def failure_report(
     logs: LogStore | None = None,
 ) -> FailureReport:
     """Return the same as plain data, with the last lines of logs where these are given."""
-    failed, not_run = [], []
+    failed: list[TaskRunId] = []
+    not_run = []
     refused: set[str] = set()
     for id, record in sorted(records.items()):
         header, task = record.header, plan.resolved[id[0]]
@@ -51,17 +53,36 @@ def failure_report(
             refused |= {slug} if is_by_itself else set()
             not_run.append(NotRun(harmless(slug), reason, is_by_itself))
         else:
-            failed.append(_failure(record, max_attempts(record, task.max_retries), logs))
+            failed.append(id)
+    told = failures_of(most_telling_first(failed, TOLD), plan, records, logs)
     total = sum(record.is_counted for record in records.values())
-    return FailureReport(harmless(flow_name), harmless(run_name), total, failed, not_run)
+    return FailureReport(harmless(flow_name), harmless(run_name), total, told, not_run)
+
+
+def most_telling_first(failed: Sequence[TaskRunId], room: int) -> list[TaskRunId]:
+    """Return task runs in their order, but before all others those for which there is room.
+
+    A hundred children that failed alike must not keep silent that something else failed as well: of
+    each task there is first one, then a second.
+    """
+    seen: Counter[int] = Counter()
+    ranks = []
+    for place, (n, _) in enumerate(failed):
+        ranks.append((seen[n], place))
+        seen[n] += 1
+    order = [place for _, place in sorted(ranks)]
+    return [failed[place] for part in (order[:room], order[room:]) for place in sorted(part)]
 
 
 def failures_of(
-    ids: Iterable[TaskRunId], plan: FlowPlan, records: Mapping[TaskRunId, TaskRunRecord]
+    ids: Iterable[TaskRunId],
+    plan: FlowPlan,
+    records: Mapping[TaskRunId, TaskRunRecord],
+    logs: LogStore | None = None,
 ) -> list[Failure]:
     """Return what is to be told of some task runs, which have failed by themselves."""
     return [
-        _failure(records[id], max_attempts(records[id], plan.resolved[id[0]].max_retries), None)
+        _failure(records[id], max_attempts(records[id], plan.resolved[id[0]].max_retries), logs)
         for id in ids
     ]
 

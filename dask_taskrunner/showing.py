@@ -16,7 +16,7 @@ from dask_taskrunner.flow_run import FlowRun
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.listener import Note
 from dask_taskrunner.machine.history import HistoryEntry
-from dask_taskrunner.reporting import failure_report, failures_of
+from dask_taskrunner.reporting import failure_report, failures_of, most_telling_first
 from dask_taskrunner.states import OWN_FAILURES, Failed
 from dask_taskrunner.view import terminal
 from dask_taskrunner.view.block import Title
@@ -240,8 +240,8 @@ class Picture:
         run, records = self._run, self._run._driver.machine.records
         # What has grown a graph fails with what failed in it.
         failed = [id for id in self._failed if records[id].inner is None]
-        first = failures_of(failed[:SHOWN_FAILURES], run._plan, records)
-        return failures_so_far(first, len(failed))
+        first = most_telling_first(failed, SHOWN_FAILURES)[:SHOWN_FAILURES]
+        return failures_so_far(failures_of(first, run._plan, records), len(failed))
 
     def line(self) -> str:
         """Return the run in a line."""

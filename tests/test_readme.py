@@ -48,7 +48,7 @@ def normal(text: str) -> list[str]:
     """Return the lines without what differs from run to run: addresses, times, widths, ids."""
     text = re.sub(r"tcp://[\d.]+:\d+", "tcp://HOST", text)
     text = re.sub(r"census-\w{8}", "census-ID", text)
-    text = re.sub(r"\d+(\.\d+)? m?s\b", "TIME", text)
+    text = re.sub(r"(\d+ min )?\d+(\.\d+)? m?s\b", "TIME", text)
     text = re.sub(r"^\d\d:\d\d:\d\d ", "CLOCK ", text, flags=re.MULTILINE)
     # Pythons differ in how many files their libraries have.
     text = re.sub(r"\b([\d,]{2,})/\1\b", "N/N", text)

@@ -2,12 +2,13 @@
 
 The steps are those of Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical
 system structures", IEEE Trans. SMC 11 (1981): layers by the longest path, an invisible node for
-each layer that an edge passes, orders by the barycenters of neighbors, and heights by least
-squares with the distances kept (pool adjacent violators).
+each layer that an edge passes, orders by the barycenters of neighbors, then by swapping two, and
+heights by least squares with the distances kept (pool adjacent violators).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -22,6 +23,7 @@ MARGIN: Final = 8.0
 #: An edge that passes another node takes so much room.
 _LANE: Final = 6.0
 _SWEEPS: Final = 8
+_SWAPS: Final = 4
 #: More invisible nodes than this are not worth their time: long edges go straight.
 _MOST_DUMMIES: Final = 4000
 
@@ -162,6 +164,34 @@ def _untangle(layers: list[list[int]], left: list[list[int]], right: list[list[i
         if crossings < fewest:
             best, fewest = [list(layer) for layer in layers], crossings
     layers[:] = best
+    _swap_neighbors(layers, left, right)
+
+
+def _swap_neighbors(layers: list[list[int]], left: list[list[int]], right: list[list[int]]) -> None:
+    """Swap two nodes, one above the other, where fewer edges cross then."""
+    place = {node: at for layer in layers for at, node in enumerate(layer)}
+    for _ in range(_SWAPS):
+        is_better = False
+        for layer in layers:
+            # While one layer is put in order, those beside it stay.
+            ends = [
+                {node: sorted(place[other] for other in side[node]) for node in layer}
+                for side in (left, right)
+            ]
+            for at in range(len(layer) - 1):
+                upper, lower = layer[at : at + 2]
+                now = sum(_crossed(ends_of[upper], ends_of[lower]) for ends_of in ends)
+                if now > sum(_crossed(ends_of[lower], ends_of[upper]) for ends_of in ends):
+                    layer[at : at + 2] = lower, upper
+                    is_better = True
+            place.update((node, at) for at, node in enumerate(layer))
+        if not is_better:
+            break
+
+
+def _crossed(upper: list[int], lower: list[int]) -> int:
+    """Return how often edges to these places cross, from one node and from the one below it."""
+    return sum(bisect_left(lower, end) for end in upper)
 
 
 def _mean(nodes: list[int], values: Sequence[float], default: float) -> float:

@@ -40,8 +40,9 @@ def still(drawing: Drawing, layout: Layout | None = None) -> Still:
     name = f"graph-{zlib.crc32(areas.encode()):08x}"
     image = (
         f'<img alt="{escaped(drawing.title)}" usemap="#{name}" '
-        # Else notebooks make it as small as there is room, and nobody can read it any more.
-        f'style="max-width:none" width="{layout.width:.0f}" height="{layout.height:.0f}" '
+        # Else notebooks make it as small as there is room, and nobody can read it any more. Pages
+        # that do so all the same find its height for themselves.
+        f'style="max-width:none" width="{layout.width:.0f}" '
         f'src="data:image/svg+xml;base64,{base64.b64encode(svg).decode()}">'
     )
     return Still(svg.decode(), f'{image}<map name="{name}">{areas}</map>')

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from dask_taskrunner.view.text import format_some
 
 #: So many failed task runs are told of one by one; the rest are named, so many again.
-_TOLD: Final = 20
+TOLD: Final = 20
 #: Attempts stand in one column, behind messages of up to this width.
 _MESSAGE_WIDTH: Final = 36
 _FRAME: Final = "  File "
@@ -82,7 +82,7 @@ class FailureReport(NamedTuple):
     @property
     def told(self) -> Sequence[Failure]:
         """Those that are told of one by one."""
-        return self.failed[:_TOLD]
+        return self.failed[:TOLD]
 
     @property
     def headline(self) -> str:
@@ -109,13 +109,13 @@ class FailureReport(NamedTuple):
     def closing(self) -> list[str]:
         """What failed beyond what is told of at length, and what did not run, and why."""
         lines = []
-        if more := [failure.slug for failure in self.failed[_TOLD:]]:
-            lines.append(f"failed as well: {format_some(more, _TOLD)}")
+        if more := [failure.slug for failure in self.failed[TOLD:]]:
+            lines.append(f"failed as well: {format_some(more, TOLD)}")
         by_reason: dict[str, list[str]] = {}
         for run in self.not_run:
             by_reason.setdefault(run.reason, []).append(run.slug)
         for reason, slugs in by_reason.items():
-            lines.append(f"not run: {format_some(slugs, _TOLD)} ({first_line(reason)})")
+            lines.append(f"not run: {format_some(slugs, TOLD)} ({first_line(reason)})")
         return lines
 
 

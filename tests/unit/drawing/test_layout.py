@@ -82,6 +82,27 @@ def test_where_lines_climb_high_there_is_room_for_them():
     assert gaps[0] == GAP_X < gaps[1] <= gaps[2] == 3 * GAP_X
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_no_two_that_stand_side_by_side_would_cross_fewer_lines_if_they_were_swapped(seed):
+    dice = random.Random(seed)
+    edges = sorted({(dice.randrange(8), dice.randrange(8, 16)) for _ in range(20)} | {(7, 15)})
+    places = lay_out([Size(50, 26)] * 16, edges).places
+    height = [place.y for place in places]
+
+    def crossings(height):
+        pairs = itertools.combinations(edges, 2)
+        return sum(
+            (height[a] - height[c]) * (height[b] - height[d]) < 0 for (a, b), (c, d) in pairs
+        )
+
+    layers = [[node for node in range(16) if places[node].x == x] for x in {p.x for p in places}]
+    for layer in layers:
+        for one, other in itertools.pairwise(sorted(layer, key=height.__getitem__)):
+            swapped = list(height)
+            swapped[one], swapped[other] = height[other], height[one]
+            assert crossings(swapped) >= crossings(height)
+
+
 def test_what_waits_for_nothing_stands_right_before_the_first_that_needs_it():
     layout = lay_out([Size(50, 26)] * 4, [(0, 1), (1, 3), (2, 3)])
     assert layout.places[2].x == layout.places[1].x

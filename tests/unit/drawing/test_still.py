@@ -54,7 +54,9 @@ def test_it_is_an_image_of_the_same_picture(kept, page):
     assert kind == "data:image/svg+xml;base64"
     assert base64.b64decode(data).decode() == kept.svg
     picture = ElementTree.fromstring(kept.svg)
-    assert (image["width"], image["height"]) == (picture.get("width"), picture.get("height"))
+    assert image["width"] == picture.get("width")
+    # Where there is less room it is smaller, and not squeezed.
+    assert "height" not in image
     assert image["alt"] == "flow 'etl'"
 
 

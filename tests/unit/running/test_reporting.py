@@ -50,6 +50,15 @@ def test_what_a_trigger_refused_by_itself_is_blamed_on_no_failure(finish, has_fa
     assert f"  not run: publish ({reason})" in lines
 
 
+def test_many_children_that_fail_alike_do_not_hide_what_else_failed(finish):
+    with Flow("etl") as flow:
+        load(fails.map(range(100)), fails(1))
+    told = finish(flow).failure_text().splitlines()
+    slugs = [line.split()[0] for line in told if "ValueError: negative  " in line]
+    assert slugs == [*(f"fails[{n}]" for n in range(19)), "fails-2"]
+    assert told[-2].startswith("  failed as well: fails[19], fails[20], ")
+
+
 def test_a_crash_says_so_and_counts_no_attempts_of_a_body(start, backend):
     gate = Gate("report a crash")
 
