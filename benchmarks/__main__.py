@@ -1,4 +1,4 @@
-"""``python -m benchmarks overhead|memory|retry|imports|futures|map|large|soak|view``."""
+"""``python -m benchmarks overhead|memory|retry|imports|futures|map|large|soak|view|predict``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import futures, imports, large, maps, memory, overhead, retry, soak, view
+from benchmarks import futures, imports, large, maps, memory, overhead, predict, retry, soak, view
 from benchmarks.measuring import machine, print_table
 
 _json = click.option("--json", "path", type=click.Path(path_type=Path), help="Also write here.")
@@ -49,6 +49,14 @@ def memory_command(path: Path | None) -> None:
 def view_command(rounds: int, path: Path | None) -> None:
     """A fan-out of 1,000 with the live block of a notebook, and without."""
     _report("view", view.measure(rounds), path)
+
+
+@main.command("predict")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of each.")
+@_json
+def predict_command(rounds: int, path: Path | None) -> None:
+    """How far what_if(workers=...) is from real runs on so many workers, in per cent."""
+    _report("predict", predict.measure(rounds), path)
 
 
 @main.command("futures")
