@@ -20,6 +20,10 @@ from dask_taskrunner.machine.records import Attempt, TaskRunRecord, attempt_of
 logger: Final = logging.getLogger("dask_taskrunner.states")
 
 
+#: So many task runs that are forgotten are remembered here, at most.
+_FORGOTTEN: Final = 1000
+
+
 class StateChange(NamedTuple):
     """One change of state, as ``on_event`` callables are told of it.
 
@@ -121,6 +125,9 @@ class Observers:
                 found.append(self._of_run(entry))
             elif every:
                 found.append(self._of_task_run(entry, records.get(entry.task_run), records))
+        if len(self._told) > 2 * len(records) + _FORGOTTEN:
+            # A run of single calls has no end, and forgets what nobody needs.
+            self._told = {id: told for id, told in self._told.items() if id in records}
         return found
 
     def _of_run(self, entry: HistoryEntry) -> StateChange:

@@ -6,8 +6,9 @@ result that is not there yet, and what is known already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, Final, NamedTuple
 
 from dask_taskrunner.backend import Foreign
 from dask_taskrunner.foreign_arguments import foreign_in
@@ -31,6 +32,9 @@ class Wire(NamedTuple):
     source: int
     #: True for the child of the same index, of what is mapped itself.
     is_child: bool = False
+
+
+_NONE: Final[frozenset[int]] = frozenset()
 
 
 class Wiring(NamedTuple):
@@ -68,8 +72,10 @@ class Wiring(NamedTuple):
     @property
     def sources(self) -> list[int]:
         """The positions of everything upstream, single children's behind those of all."""
-        own = dict.fromkeys(source for sources in self.own_sources for source in sources)
-        return [*(wire.source for wire in self.wires), *own]
+        sources = [wire.source for wire in self.wires]
+        if self.own_sources:
+            sources += dict.fromkeys(source for own in self.own_sources for source in own)
+        return sources
 
     def places(self, *, is_child: bool) -> dict[int, str]:
         """Return which of the wires are mapped over in one way, with the names of the arguments."""
@@ -111,9 +117,9 @@ class Layout(NamedTuple):
         ArgumentError
             A parameter cannot be mapped over.
         """
-        ordered: list[set[int]] = [set() for _ in self.tasks]
-        after_each: list[set[int]] = [set() for _ in self.tasks]
-        passed: list[set[int]] = [set() for _ in self.tasks]
+        ordered: defaultdict[int, set[int]] = defaultdict(set)
+        after_each: defaultdict[int, set[int]] = defaultdict(set)
+        passed: defaultdict[int, set[int]] = defaultdict(set)
         for edge in flow.edges:
             source = self.positions.get(edge.upstream_task)
             # A parameter is no task run: it is there before the run begins.
@@ -123,16 +129,16 @@ class Layout(NamedTuple):
                     upstream = after_each if edge.mapped else ordered
                 upstream[self.positions[edge.downstream_task]].add(source)
         return [
-            self._wire_mapped(task, ordered[n], after_each[n])
+            self._wire_mapped(task, ordered.get(n, _NONE), after_each.get(n, _NONE))
             if task.is_mapped
-            else self._wire_one(task, ordered[n], passed[n])
+            else self._wire_one(task, ordered.get(n, _NONE), passed.get(n, _NONE))
             for n, task in enumerate(self.tasks)
         ]
 
-    def _wire_one(self, task: BoundTask[Any], ordered: set[int], passed: set[int]) -> Wiring:
+    def _wire_one(self, task: BoundTask[Any], ordered: Set[int], passed: Set[int]) -> Wiring:
         if self.foreign:
             values = [self._with_parameters(value) for value in task.arguments.values()]
-            passed |= {self.foreign[id(value)] for value in foreign_in(values, self.kinds)}
+            passed = passed | {self.foreign[id(value)] for value in foreign_in(values, self.kinds)}
         places = {source: place for place, source in enumerate(sorted(ordered | passed))}
 
         def stand_in(found: Any) -> object:
@@ -146,7 +152,7 @@ class Layout(NamedTuple):
         lists = frozenset(places[source] for source in passed if self.tasks[source].is_mapped)
         return Wiring(tuple(map(Wire, places)), arguments, lists)
 
-    def _wire_mapped(self, task: BoundTask[Any], ordered: set[int], after_each: set[int]) -> Wiring:
+    def _wire_mapped(self, task: BoundTask[Any], ordered: Set[int], after_each: Set[int]) -> Wiring:
         given = {name: self._with_parameters(value) for name, value in task.arguments.items()}
         columns = columns_of(given, task.definition.shape)
         kinds = (Node, *self.kinds.types)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import dask_taskrunner
+from dask_taskrunner.run_context import RESERVED
 
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 
@@ -37,3 +38,11 @@ def test_every_public_module_is_on_the_page():
         if isinstance(getattr(dask_taskrunner, name), ModuleType)
     }
     assert modules <= documented()
+
+
+def test_every_entry_of_the_context_is_told_of():
+    _, _, table = PAGE.partition("| entry | what it is |\n|---|---|\n")
+    rows = [line.split(" | ")[0] for line in table.partition("\n\n")[0].splitlines()]
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    # What is no entry, but the context's own, or for tests only.
+    assert told == RESERVED - {"get", "to_dict", "raise_on_exception"}

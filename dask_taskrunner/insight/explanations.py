@@ -35,13 +35,13 @@ _ADVICE: Final[dict[Kind, str]] = {
     "failed": f"see run[{{slug!r}}].logs and its state's traceback; once it is mended, {_RESUME}",
     "timed-out": f"make it faster, or its timeout longer; then {_RESUME}",
     "crashed": (
-        "give it more memory, or a process of its own: isolate='process'. "
-        f"More deaths are forgiven with max_crash_retries; then {_RESUME}"
+        "if it needs more memory than its worker has, give it more; with isolate='process' it dies "
+        f"alone, and max_crash_retries forgives more deaths; then {_RESUME}"
     ),
     "cancelled": _RESUME,
     "run-ended": _RESUME,
     "cached": "runner.clear_cache() has the next run run it",
-    "no-worker": "start a worker that suits it, or change what it asks for",
+    "no-worker": "start a worker that suits it, if none is to come, or change what it asks for",
     "limit": "it begins when one of those ends; more of it on the workers lets more run at a time",
     "busy": "it begins when one is free; more workers, or threads, let more run at a time",
 }

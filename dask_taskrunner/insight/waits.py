@@ -1,7 +1,8 @@
 """What the time before each body went to: places that were taken, and all the rest. Pure.
 
-How many bodies a worker runs at a time is not in the history: it is taken to be as many as it was
-ever seen to run. So are its resources: as much as was ever seen to be used at a time.
+How many bodies a worker runs at a time is not in the history: it is taken to be as many as any was
+ever seen to run, for workers are mostly alike, and one that came late may have had little to do. So
+are its resources: as much as was ever seen to be used at a time.
 """
 
 from __future__ import annotations
@@ -68,10 +69,10 @@ class Places:
         self._freed: dict[str, list[float]] = {}
         #: Worker and name of a resource -> how much of it was used when.
         self._resources: dict[tuple[str, str], _Use] = {}
+        uses: dict[str, _Use] = {}
         for worker, there in by_worker.items():
-            use = _Use(moves for body in there for moves in _moves(body))
+            uses[worker] = use = _Use(moves for body in there for moves in _moves(body))
             self.threads[worker] = max(1, round(use.most))
-            self._freed[worker] = use.freed(1)
             for name in {name for body in there for name, _ in body.needs}:
                 used = _Use(
                     (at, step * amount)
@@ -81,6 +82,12 @@ class Places:
                     if needed == name
                 )
                 self._resources[worker, name] = used
+        #: How much of each resource the worker used at a time that used most of it.
+        self.most_resources: dict[str, float] = {}
+        for (_, name), use in self._resources.items():
+            self.most_resources[name] = max(use.most, self.most_resources.get(name, 0.0))
+        for worker, use in uses.items():
+            self._freed[worker] = use.freed(1, self.most_threads)
         self._lives = [_life(there) for there in by_worker.values()]
 
     def free_since(self, body: Execution) -> float:
@@ -88,7 +95,8 @@ class Places:
         took = _moves(body)[0][0]
         since = _last(self._freed[body.worker], took)
         for name, amount in body.needs:
-            since = max(since, _last(self._resources[body.worker, name].freed(amount), took))
+            use, most = self._resources[body.worker, name], self.most_resources[name]
+            since = max(since, _last(use.freed(amount, most), took))
         return since
 
     @property
@@ -101,14 +109,6 @@ class Places:
     def most_threads(self) -> int:
         """How many bodies the worker with the most of them ran at a time."""
         return max(self.threads.values(), default=1)
-
-    @property
-    def most_resources(self) -> dict[str, float]:
-        """How much of each resource the worker used at a time that used most of it."""
-        most: dict[str, float] = {}
-        for (_, name), use in self._resources.items():
-            most[name] = max(use.most, most.get(name, 0.0))
-        return most
 
     def queued(self, body: Execution) -> float:
         """Return for how long a body that could have begun waited for a place."""
@@ -136,10 +136,10 @@ class _Use:
         self.most = max(self._levels, default=0.0)
         self._known: dict[float, list[float]] = {}
 
-    def freed(self, amount: float) -> list[float]:
-        """Return when so much was left again after it had not been."""
+    def freed(self, amount: float, most: float) -> list[float]:
+        """Return when so much was left again, of the most that there is, after it had not been."""
         if amount not in self._known:
-            full = self.most - amount
+            full = most - amount
             self._known[amount] = [
                 at
                 for (at, step), level in zip(self._moves, self._levels, strict=True)

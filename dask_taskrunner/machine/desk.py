@@ -56,6 +56,16 @@ class Desk:
         self.flow_changed("Running", header)
         self.commands.append(Finish(header))
 
+    def reopen(self) -> bool:
+        """Let a run that has paused go on; return whether anything can still become of it."""
+        if self.final is None:
+            return True
+        if self.final.state != "Paused":
+            return False
+        self.final = None
+        self.flow_changed("Paused", endings.flow_header("Running", None, self.time))
+        return True
+
     def flow_changed(self, old: str, header: Header) -> None:
         """Write down a change of the flow run's own state."""
         self.board.history.append(HistoryEntry(self.time, None, old, header.state, header))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dask_taskrunner.machine import endings
 from dask_taskrunner.machine.desk import Desk
 from dask_taskrunner.machine.events import Approved, Rejected
 from dask_taskrunner.machine.records import TaskRunRecord
@@ -35,12 +34,6 @@ class Pauses:
             self._desk.end_on_client(record, "Skipped", "rejected by the user")
 
     def _paused(self, event: Approved | Rejected) -> list[TaskRunRecord]:
-        desk = self._desk
-        if desk.final is not None and desk.final.state != "Paused":
-            return []
         found = (self._board.records.get(id) for id in event.ids)
         paused = [record for record in found if record is not None and record.is_paused]
-        if paused and desk.final is not None:
-            desk.final = None
-            desk.flow_changed("Paused", endings.flow_header("Running", None, desk.time))
-        return paused
+        return paused if paused and self._desk.reopen() else []

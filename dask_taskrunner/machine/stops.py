@@ -28,7 +28,8 @@ class Stops:
 
     def cancel_asked(self, event: CancelAsked) -> None:
         """Cancel every unfinished task run in one step; nothing is sent afterwards."""
-        if self._desk.final is not None:
+        # What has paused has not finished.
+        if not self._desk.reopen():
             return
         for record in self._own():
             if record.phase == "expanded":

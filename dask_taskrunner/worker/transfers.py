@@ -87,7 +87,8 @@ def fetched(worker: Any, key: Any) -> list[Interval]:
     if not worker.transfer_incoming_log:
         return []
     since = getattr(_idle, "since", 0.0)
-    found = _workers.setdefault(worker, _Fetched()).of(worker, key)
+    known = _workers.get(worker) or _workers.setdefault(worker, _Fetched())
+    found = known.of(worker, key)
     return [interval for interval in found if interval[1] > since][-_TOLD:]
 
 

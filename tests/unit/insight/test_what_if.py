@@ -225,6 +225,19 @@ def test_what_needs_a_resource_waits_until_its_worker_has_it_again():
     assert (waited.queued, waited.overhead) == (4, 0)
 
 
+def test_a_worker_that_came_late_has_as_many_places_as_the_others():
+    # It was never seen to run more than one: nothing there had waited for a place.
+    run = reading(
+        node(0, 0, 4, "w1"),
+        node(1, 0, 4, "w1"),
+        node(2, 0, 3, "w2"),
+        node(3, 3, 4, "w2", ready=0.0),
+        seconds=4,
+    )
+    waited = spent(run.nodes[(3, -1), False], places_of(run))
+    assert (waited.queued, waited.overhead) == (0, 3)
+
+
 def test_what_needs_nothing_passes_what_waits_for_a_resource():
     run = reading(
         node(0, 0, 5, "w1", DB=2),

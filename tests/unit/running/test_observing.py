@@ -7,8 +7,19 @@ import threading
 
 import pytest
 from fakes.gates import PATIENCE
+from fakes.machine_story import Story
 
-from dask_taskrunner import Flow, OptionError, StateChange, context, expand, signals, task
+from dask_taskrunner import (
+    Flow,
+    OptionError,
+    StateChange,
+    context,
+    expand,
+    observing,
+    signals,
+    task,
+)
+from dask_taskrunner.observing import Observers
 from dask_taskrunner.testing import InProcessRunner, fail, kill_worker, takes
 
 STATES = "dask_taskrunner.states"
@@ -212,6 +223,21 @@ def test_single_calls_are_told_of_too():
     assert ends["b"].flow_name is None
     assert [attempt.outcome for attempt in ends["b"].attempts] == ["success"]
     assert ends["b"].run_name.startswith("futures-")
+
+
+def test_of_single_calls_nothing_is_remembered_that_is_forgotten(monkeypatch):
+    monkeypatch.setattr(observing, "_FORGOTTEN", 3)
+    story = Story({}, is_open=True)
+    observers = Observers("calls", pytest.fail, functions=[lambda change: None])
+    told = 0
+    for n in range(20):
+        story.adds({n: ()})
+        story.starts() if n == 0 else story.wakes()
+        story.ends(n)
+        news, told = story.machine.history[told:], len(story.machine.history)
+        observers.changes(news, story.machine.records)
+    assert len(story.machine.records) < 3
+    assert len(observers._told) < 10
 
 
 @pytest.mark.parametrize("on_event", [5, "print", [print, 5], None, {"print": print}])

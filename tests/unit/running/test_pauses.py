@@ -13,6 +13,7 @@ from dask_taskrunner import (
     NotFinished,
     RunnerClosed,
     context,
+    exceptions,
     signals,
     states,
     task,
@@ -80,6 +81,22 @@ def test_a_rejected_one_is_skipped_and_what_is_downstream(finish):
     assert run.wait(PATIENCE).state.is_successful()
     assert run["deploy"].state == states.Skipped(message="rejected by the user")
     assert isinstance(run["tell"].state, states.Skipped)
+    assert RAN == ["build"]
+
+
+def test_a_paused_run_can_be_cancelled_with_all_that_waits(finish):
+    run = finish(release_train("y" * 400_000), keep="none")
+    before = len(run.history)
+    run.cancel()
+    assert run.wait(PATIENCE).state == states.Cancelled(message="cancelled by the user")
+    assert [type(run[slug].state).__name__ for slug in ("build", "deploy", "tell")] == [
+        "Success", "Cancelled", "Cancelled",
+    ]  # fmt: skip
+    shown = [(entry.old, entry.new) for entry in run.history[before:] if entry.task_run is None]
+    assert shown == [("Paused", "Running"), ("Running", "Cancelled")]
+    assert not run.still_running
+    with pytest.raises(exceptions.TaskRunnerError):
+        run.approve("deploy")
     assert RAN == ["build"]
 
 

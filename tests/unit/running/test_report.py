@@ -9,7 +9,7 @@ import time
 import pytest
 from fakes.gates import Gate, eventually
 
-from dask_taskrunner import Flow, Parameter, reports, task, unmapped
+from dask_taskrunner import Flow, Parameter, reports, task, triggers, unmapped
 from dask_taskrunner.insight.readings import read
 from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.report import contents as report_contents
@@ -230,6 +230,14 @@ def test_every_wait_of_a_bar_comes_before_it(finish, report):
         data["waits"], data["bars"], strict=True
     ):
         assert since <= available <= placed + 1e-4 <= started + 2e-4
+
+
+def test_a_run_that_has_paused_says_so(finish, report):
+    with Flow("etl") as flow:
+        divide.with_options(trigger=triggers.manual_only)(1, y=1)
+    page = report(finish(flow))
+    assert "the run had paused when this was written" in page
+    assert "until it paused" in page
 
 
 def test_a_cancelled_run_has_a_report(start, report):
