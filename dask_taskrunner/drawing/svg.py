@@ -28,6 +28,8 @@ _WITH_LINE: Final = 40.0
 _BAR: Final = 6.0
 #: Is seen on light and on dark ground.
 _LINES: Final = "#808080"
+#: What most texts are written in.
+_TEXT: Final = "#000000"
 #: The ground of what has no state.
 _PLAIN: Final = "#f4f4f4"
 
@@ -69,7 +71,7 @@ def as_svg(drawing: Drawing, layout: Layout | None = None, *, is_brief: bool = F
         f'<g fill="none" stroke="{_LINES}">{"".join(lines)}</g>'
         f'<g stroke="{_LINES}">{"".join(boxes)}</g>'
         # Who points at a text means the node.
-        f'<g pointer-events="none">{"".join(texts)}</g></svg>'
+        f'<g fill="{_TEXT}" pointer-events="none">{"".join(texts)}</g></svg>'
     )
 
 
@@ -114,7 +116,8 @@ def _ground(node: DrawnNode) -> str:
 
 def _inside(node: DrawnNode, place: Place) -> Iterator[str]:
     """Yield what stands in a node's box."""
-    look = f' fill="{readable_on(_ground(node))}"'
+    color = readable_on(_ground(node))
+    look = "" if color == _TEXT else f' fill="{color}"'
     first = place.y + (17 if node.has_line else place.height / 2 + 4)
     yield _text(place.x + _PADDING, first, shorten_name(node.slug), look)
     small = f'{look} font-size="{_SMALL:.0f}"'
