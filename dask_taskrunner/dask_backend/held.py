@@ -25,7 +25,9 @@ _DATA_LOST: Final = frozenset({"lost dependencies", "already forgotten"})
 class Sent:
     """A future, and what was heard of it."""
 
-    __slots__ = ("behind", "cached", "finished_since", "future", "submission", "upstream_ids")
+    __slots__ = (
+        "behind", "cached", "copy", "finished_since", "future", "submission", "upstream_ids",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -34,7 +36,10 @@ class Sent:
         upstream_ids: tuple[TaskRunId, ...] = (),
         behind: Future[Any] | None = None,
         cached: Future[Any] | None = None,
+        copy: int = 0,
     ) -> None:
+        #: Behind which copy of the definitions it stands.
+        self.copy = copy
         self.future = future
         self.submission = submission
         self.upstream_ids = upstream_ids

@@ -155,12 +155,13 @@ class Sender:
         self._held.put(id, Sent(future, 1))
 
     def _send(self, runs: list[tuple[Submission, RunSpec]]) -> list[tuple[Submission, Loss]]:
-        calls, rows, keys, sent, unsent = [], [], [], [], []
+        calls, rows, keys, sent, copies, unsent = [], [], [], [], [], []
+        chosen = self._copies_for(runs)
         known: dict[Key, Alias] = {}
         preferred: dict[Key, list[str]] = {}
-        for run, spec in runs:
+        for (run, spec), copy in zip(runs, chosen, strict=True):
             place = self._pieces.place(run, spec)
-            row = self._references(run, spec, place.keys)
+            row = self._references(run, spec, place.keys, copy)
             if isinstance(row, Loss):
                 unsent.append((run, row))
                 self._unsent.add((run.id, run.submission))
@@ -178,9 +179,10 @@ class Sender:
             keys.append(self._key(run.id, run.submission))
             preferred[keys[-1]] = [] if place.worker is None else [place.worker]
             sent.append((run, spec))
+            copies.append(copy)
         if sent:
             with unwarned(), preferring(preferred):
-                self._map(sent, keys, calls, rows)
+                self._map(sent, keys, calls, rows, copies)
         return unsent
 
     def _map(
@@ -189,6 +191,7 @@ class Sender:
         keys: list[Key],
         calls: list[bytes],
         rows: list[list[Alias]],
+        copies: list[int],
     ) -> None:
         first, spec = runs[0]
         futures = self._client.map(
@@ -201,10 +204,10 @@ class Sender:
             resources=resources_of(spec, first),
             workers=list(spec.workers) if spec.workers else None,
         )
-        for (run, spec), future in zip(runs, futures, strict=True):
+        for (run, spec), future, copy in zip(runs, futures, copies, strict=True):
             behind = self._computed.get(run.id, spec.foreign)
             cached = self._cached.get(run.id)
-            sent = Sent(future, run.submission, run.upstream_ids, behind, cached)
+            sent = Sent(future, run.submission, run.upstream_ids, behind, cached, copy)
             self._held.put(run.id, sent)
 
     def _key(self, id: TaskRunId, submission: int) -> Key:
@@ -216,12 +219,12 @@ class Sender:
         return (name, id[1], submission)
 
     def _references(
-        self, run: Submission, spec: RunSpec, pieces: Mapping[TaskRunId, Key]
+        self, run: Submission, spec: RunSpec, pieces: Mapping[TaskRunId, Key], copy: int
     ) -> list[Key] | Loss:
         """Return what a run stands behind, or why that is not to be had."""
         try:
             needed = (spec.code,) if run.expands else (spec.code, *spec.constants)
-            row = [self._shared.key_for(shared, run.id) for shared in needed]
+            row = [self._shared.key_for(shared, run.id, copy) for shared in needed]
         except LookupError:
             return Loss("error", "a large argument of it is not held any more")
         if spec.foreign is not None:
@@ -234,6 +237,33 @@ class Sender:
                 return Loss("upstream", "what is upstream could not be sent", culprit=id)
         row += [pieces.get(id) or self._upstream_key(id, submission) for id, submission in sent]
         return row
+
+    def _copies_for(self, runs: Sequence[tuple[Submission, RunSpec]]) -> list[int]:
+        """Return behind which copy of the definitions each run of a message is to stand.
+
+        That of a run upstream, whose result lies on the same worker. What stands behind none, or
+        takes an element of a list, is divided among all, neighbors together: who reads of one of
+        them often reads of the next, too.
+        """
+        chosen: dict[TaskRunId, int] = {}
+        kin: list[TaskRunId | None] = []
+        inside = {run.id for run, _ in runs}
+        for run, _ in runs:
+            # Of a child, the child of the same index.
+            near = (id for id in run.upstream_ids if run.id[1] in (-1, id[1]))
+            kin.append(next((id for id in near if id in inside or self._held.get(id)), None))
+        alone = max(1, kin.count(None))
+        turn = 0
+        for (run, spec), upstream in zip(runs, kin, strict=True):
+            if upstream is None:
+                chosen[run.id] = turn * self._shared.count_of(spec.code) // alone
+                turn += 1
+            elif upstream in chosen:
+                chosen[run.id] = chosen[upstream]
+            else:
+                held = self._held.get(upstream)
+                chosen[run.id] = 0 if held is None else held.copy
+        return [chosen[run.id] for run, _ in runs]
 
     def _first_key(self, run: Submission, spec: RunSpec) -> Key | None:
         """Return the key of what a run begins with, where that does not travel with it."""

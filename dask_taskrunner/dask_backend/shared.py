@@ -25,6 +25,9 @@ from dask_taskrunner.headers import TaskRunId
 _IDLE_CODES: Final = 64
 #: Larger ones do not.
 _IDLE_BYTES: Final = 100_000
+#: So many copies of definitions there are at most, and so many bytes of them.
+_COPIES: Final = 16
+_COPIES_BYTES: Final = 1_000_000
 #: From which size on Dask warns about a message, without saying what is large in it.
 _WARNS_FROM: Final = "distributed.admin.large-graph-warning-threshold"
 
@@ -91,24 +94,34 @@ class SharedFutures:
         self._run = run
         self._wrap = wrap
         self._forgets = forgets
-        self._sent: dict[Shared, _Sent] = {}
+        #: Each with its copies.
+        self._sent: dict[Shared, list[_Sent]] = {}
         self._count = 0
         self._idle: OrderedDict[Code, None] = OrderedDict()
 
-    def key_for(self, shared: Shared, id: TaskRunId) -> Key:
+    def key_for(self, shared: Shared, id: TaskRunId, copy: int = 0) -> Key:
         """Return the key of a shared thing that a run is about to stand behind; send it if need be.
 
         A child's is held until the end of its mapped run, for others of that are still to be sent.
+
+        Parameters
+        ----------
+        shared : Shared
+            Definitions, or a large argument.
+        id : TaskRunId
+            The run's.
+        copy : int
+            Which copy of definitions; there are as many as workers. Dask runs a task where one of
+            its inputs lies, and moves none that is over soon: behind one copy of what they all
+            need, all task runs of a flow would be on one worker at first.
 
         Raises
         ------
         LookupError
             It was given up.
         """
-        sent = self._sent.get(shared)
-        if sent is None:
-            sent = self._sent[shared] = _Sent(self._count)
-            self._count += 1
+        copies = self._copies(shared)
+        sent = copies[copy % len(copies)]
         is_old = isinstance(shared, Code) and sent.version is not self._wrap.version
         if sent.future is None or sent.future.status in BAD or is_old:
             self._send(shared, sent)
@@ -116,6 +129,22 @@ class SharedFutures:
         if id[1] >= 0 and not self._forgets:
             sent.users.add((id[0], -1))
         return sent.key
+
+    def count_of(self, shared: Shared) -> int:
+        """Return how many copies there are, or will be, of a shared thing."""
+        return len(self._copies(shared))
+
+    def _copies(self, shared: Shared) -> list[_Sent]:
+        known = self._sent.get(shared)
+        if known is not None:
+            return known
+        count = 1
+        if isinstance(shared, Code):
+            size = sum(map(len, shared.tasks)) + 1
+            count = max(1, min(workers_known_to(self._client), _COPIES, _COPIES_BYTES // size))
+        first, self._count = self._count, self._count + count
+        copies = self._sent[shared] = [_Sent(number) for number in range(first, self._count)]
+        return copies
 
     def _send(self, shared: Shared, sent: _Sent) -> None:
         sent.sends += 1
@@ -143,7 +172,8 @@ class SharedFutures:
         """
         return {
             id: sent.future
-            for sent in self._sent.values()
+            for copies in self._sent.values()
+            for sent in copies
             if sent.future is not None and sent.future.status in BAD
             for id in sent.users
         }
@@ -151,42 +181,52 @@ class SharedFutures:
     def settle(self, id: TaskRunId, needed: Iterable[Shared]) -> None:
         """Let go of what only this run needed."""
         for shared in needed:
-            sent = self._sent.get(shared)
-            if sent is None or id not in sent.users:
-                continue
-            sent.users.discard(id)
-            if not sent.users:
-                self._put_by(shared, sent)
+            copies = self._sent.get(shared, [])
+            used = [sent for sent in copies if id in sent.users]
+            for sent in used:
+                sent.users.discard(id)
+            if used and not any(sent.users for sent in copies):
+                self._put_by(shared)
 
-    def _put_by(self, shared: Shared, sent: _Sent) -> None:
+    def _put_by(self, shared: Shared) -> None:
         if isinstance(shared, Code) and sum(map(len, shared.tasks)) <= _IDLE_BYTES:
             self._idle[shared] = None
             self._idle.move_to_end(shared)
             if len(self._idle) <= _IDLE_CODES:
                 return
             shared, _ = self._idle.popitem(last=False)
-            sent = self._sent[shared]
             # It may have found a user again since it was put by.
-            if sent.users:
+            if any(sent.users for sent in self._sent[shared]):
                 return
-        self._release(sent)
+        self._release(self._sent[shared])
         if self._forgets:
             del self._sent[shared]
 
     def release_all(self) -> None:
         """Let go of everything: nothing is sent any more."""
-        for shared, sent in self._sent.items():
-            self._release(sent)
+        for shared, copies in self._sent.items():
+            self._release(copies)
             # What an unfinished run needs, it needs when it is resumed.
-            if isinstance(shared, Constant) and not sent.users:
+            if isinstance(shared, Constant) and not any(sent.users for sent in copies):
                 shared.data = None
         self._idle.clear()
 
     @staticmethod
-    def _release(sent: _Sent) -> None:
-        if sent.future is not None:
-            sent.future.release()
-            sent.future = None
+    def _release(copies: Iterable[_Sent]) -> None:
+        for sent in copies:
+            if sent.future is not None:
+                sent.future.release()
+                sent.future = None
+
+
+def workers_known_to(client: Client) -> int:
+    """Return how many workers a client last heard of; it asks nobody.
+
+    The public way would ask the scheduler, and wait. tests/cluster/test_private_names.py fails
+    when this one changes.
+    """
+    known = client._scheduler_identity
+    return int(known.get("n_workers", len(known.get("workers", ()))))
 
 
 def _part(data: bytes) -> Any:

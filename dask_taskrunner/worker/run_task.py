@@ -10,6 +10,7 @@ import copy
 import pickle
 import random
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,6 +82,10 @@ class OpenFlow:
 
     def __sizeof__(self) -> int:
         return self._size
+
+
+#: What is open in this process, by what it was opened from.
+_opened: weakref.WeakValueDictionary[bytes, OpenFlow] = weakref.WeakValueDictionary()
 
 
 def run_task(
@@ -387,5 +392,10 @@ def _open_flow(definition: list[Any]) -> OpenFlow:
     # Two threads may both open it; they agree, and one of the two is dropped.
     opened = definition[0]
     if not isinstance(opened, OpenFlow):
-        opened = definition[0] = OpenFlow(opened)
+        # Of several copies one is opened: what a module of the user's keeps, it keeps once.
+        data = bytes(opened)
+        found = _opened.get(data)
+        if found is None:
+            found = _opened[data] = OpenFlow(data)
+        opened = definition[0] = found
     return opened

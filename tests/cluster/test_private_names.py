@@ -13,6 +13,7 @@ from watched import assert_nothing_left, tasks_on
 
 from dask_taskrunner import exceptions
 from dask_taskrunner.dask_backend import messages
+from dask_taskrunner.dask_backend.shared import workers_known_to
 
 pytestmark = pytest.mark.cluster
 
@@ -28,6 +29,10 @@ def where(_):
 def wait_for(name):
     Event(name).wait(20)
     return name
+
+
+def test_a_client_knows_how_many_workers_there_are(client):
+    assert workers_known_to(client) == 2
 
 
 def test_an_alias_stands_for_a_key_of_an_earlier_message(client):
