@@ -80,6 +80,11 @@ class HeldFutures:
     def __contains__(self, id: TaskRunId) -> bool:
         return id in self._sent
 
+    def copy_of(self, id: TaskRunId) -> int | None:
+        """Return behind which copy of the definitions a run stands; None where it is not held."""
+        sent = self.get(id)
+        return None if sent is None else sent.copy
+
     def get(self, id: TaskRunId) -> Sent | None:
         """Return what is held of a task run."""
         return self._sent.get(id)

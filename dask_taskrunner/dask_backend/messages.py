@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias, cast
 
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from dask._task_spec import Alias
 from dask.base import annotate
 
-from dask_taskrunner.backend import RunSpec, spec_of
+from dask_taskrunner.backend import Code, RunSpec, spec_of
 from dask_taskrunner.headers import Header, TaskRunId, child_slug
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.worker.wire import NARROW, Call
@@ -93,6 +93,43 @@ def segments(
         segment.append((run, spec))
     if segment:
         yield segment
+
+
+def copies_for(
+    runs: Sequence[tuple[Submission, RunSpec]],
+    copy_of: Callable[[TaskRunId], int | None],
+    count_of: Callable[[Code], int],
+) -> list[int]:
+    """Return behind which copy of the definitions each run of a message is to stand.
+
+    That of a run upstream, whose result lies on the same worker. What stands behind none, or takes
+    an element of a list, is divided among all, neighbors together: who reads of one of them often
+    reads of the next, too.
+
+    Parameters
+    ----------
+    runs : sequence of (Submission, RunSpec)
+        In topological order.
+    copy_of : callable
+        Returns behind which one a run of an earlier message stands, if that is known.
+    count_of : callable
+        Returns how many copies of definitions there are.
+    """
+    inside = {run.id for run, _ in runs}
+    kin: list[TaskRunId | None] = []
+    for run, _ in runs:
+        # Of a child, the child of the same index.
+        near = (id for id in run.upstream_ids if run.id[1] in (-1, id[1]))
+        kin.append(next((id for id in near if id in inside or copy_of(id) is not None), None))
+    alone, turn = max(1, kin.count(None)), 0
+    chosen: dict[TaskRunId, int] = {}
+    for (run, spec), upstream in zip(runs, kin, strict=True):
+        if upstream is None:
+            chosen[run.id] = turn * count_of(spec.code) // alone
+            turn += 1
+        else:
+            chosen[run.id] = chosen[upstream] if upstream in chosen else copy_of(upstream) or 0
+    return [chosen[run.id] for run, _ in runs]
 
 
 def _upstream_names(run: Submission, spec: RunSpec) -> Sequence[str]:

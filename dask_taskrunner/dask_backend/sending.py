@@ -14,6 +14,7 @@ from dask_taskrunner.dask_backend.held import BAD, HeldFutures, Sent, foreign_lo
 from dask_taskrunner.dask_backend.messages import (
     Key,
     columns,
+    copies_for,
     key_name,
     pickle_call,
     preferring,
@@ -156,7 +157,7 @@ class Sender:
 
     def _send(self, runs: list[tuple[Submission, RunSpec]]) -> list[tuple[Submission, Loss]]:
         calls, rows, keys, sent, copies, unsent = [], [], [], [], [], []
-        chosen = self._copies_for(runs)
+        chosen = copies_for(runs, self._held.copy_of, self._shared.count_of)
         known: dict[Key, Alias] = {}
         preferred: dict[Key, list[str]] = {}
         for (run, spec), copy in zip(runs, chosen, strict=True):
@@ -237,33 +238,6 @@ class Sender:
                 return Loss("upstream", "what is upstream could not be sent", culprit=id)
         row += [pieces.get(id) or self._upstream_key(id, submission) for id, submission in sent]
         return row
-
-    def _copies_for(self, runs: Sequence[tuple[Submission, RunSpec]]) -> list[int]:
-        """Return behind which copy of the definitions each run of a message is to stand.
-
-        That of a run upstream, whose result lies on the same worker. What stands behind none, or
-        takes an element of a list, is divided among all, neighbors together: who reads of one of
-        them often reads of the next, too.
-        """
-        chosen: dict[TaskRunId, int] = {}
-        kin: list[TaskRunId | None] = []
-        inside = {run.id for run, _ in runs}
-        for run, _ in runs:
-            # Of a child, the child of the same index.
-            near = (id for id in run.upstream_ids if run.id[1] in (-1, id[1]))
-            kin.append(next((id for id in near if id in inside or self._held.get(id)), None))
-        alone = max(1, kin.count(None))
-        turn = 0
-        for (run, spec), upstream in zip(runs, kin, strict=True):
-            if upstream is None:
-                chosen[run.id] = turn * self._shared.count_of(spec.code) // alone
-                turn += 1
-            elif upstream in chosen:
-                chosen[run.id] = chosen[upstream]
-            else:
-                held = self._held.get(upstream)
-                chosen[run.id] = 0 if held is None else held.copy
-        return [chosen[run.id] for run, _ in runs]
 
     def _first_key(self, run: Submission, spec: RunSpec) -> Key | None:
         """Return the key of what a run begins with, where that does not travel with it."""

@@ -33,7 +33,8 @@ from dask_taskrunner.testing.faults import Script
 from dask_taskrunner.time_limits import Overdue
 from dask_taskrunner.times import to_seconds
 from dask_taskrunner.worker.envelope import Envelope
-from dask_taskrunner.worker.run_task import OpenFlow, run_task
+from dask_taskrunner.worker.open_flow import OpenFlow
+from dask_taskrunner.worker.run_task import run_task
 from dask_taskrunner.worker.wire import NARROW, WireState
 
 Post = Callable[[Event], None]

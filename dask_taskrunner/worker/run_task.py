@@ -10,7 +10,6 @@ import copy
 import pickle
 import random
 import time
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,44 +47,11 @@ from dask_taskrunner.worker.envelope import Envelope, Received, open_parts, open
 from dask_taskrunner.worker.expanding import pickled
 from dask_taskrunner.worker.gathering import Upstream, gathered, name_all
 from dask_taskrunner.worker.lines import BodyLines
+from dask_taskrunner.worker.open_flow import open_flow
 from dask_taskrunner.worker.outbox import OUTBOX
 from dask_taskrunner.worker.reports import START_REPORTS
 from dask_taskrunner.worker.transfers import fetched, note_end
-from dask_taskrunner.worker.wire import NARROW, Call, FlowDefinition
-
-
-class OpenFlow:
-    """A flow run's shared definition, unpickled as far as it was needed."""
-
-    def __init__(self, data: bytes) -> None:
-        self.definition = FlowDefinition._make(pickle.loads(data))
-        self._size = len(data)
-        self._context: dict[str, Any] | None = None
-        self._tasks: dict[int, Any] = {}
-
-    @property
-    def context(self) -> dict[str, Any]:
-        """What all task runs have in their context. What opening it raises is the user's, too."""
-        if self._context is None:
-            self._context = pickle.loads(self.definition.context)
-        return self._context
-
-    def task(self, position: int) -> Any:
-        """Return a task's definition. What unpickling it raises is the user's to see."""
-        if position not in self._tasks:
-            self._tasks[position] = pickle.loads(self.definition.tasks[position])
-        return self._tasks[position]
-
-    def __reduce__(self) -> tuple[type[bytes], tuple[bytes]]:
-        # To another worker it goes as it came.
-        return bytes, (pickle.dumps(tuple(self.definition)),)
-
-    def __sizeof__(self) -> int:
-        return self._size
-
-
-#: What is open in this process, by what it was opened from.
-_opened: weakref.WeakValueDictionary[bytes, OpenFlow] = weakref.WeakValueDictionary()
+from dask_taskrunner.worker.wire import NARROW, Call
 
 
 def run_task(
@@ -118,7 +84,7 @@ class _Execution:
 
     def __init__(self, call: Call, definition: list[Any], worker: Any) -> None:
         self.call = call
-        self.flow = _open_flow(definition)
+        self.flow = open_flow(definition)
         self.worker: Worker = get_worker() if worker is None else worker
         self.key = self.worker.get_current_task()
         self.number = random.getrandbits(60)
@@ -386,16 +352,3 @@ def _of_earlier_run(source: Any) -> State | None:
         return Received(source).open_cached()
     except Exception:  # noqa: BLE001 (what cannot be opened here is no reason not to run)
         return None
-
-
-def _open_flow(definition: list[Any]) -> OpenFlow:
-    # Two threads may both open it; they agree, and one of the two is dropped.
-    opened = definition[0]
-    if not isinstance(opened, OpenFlow):
-        # Of several copies one is opened: what a module of the user's keeps, it keeps once.
-        data = bytes(opened)
-        found = _opened.get(data)
-        if found is None:
-            found = _opened[data] = OpenFlow(data)
-        opened = definition[0] = found
-    return opened
