@@ -40,7 +40,7 @@ class OpenFlow:
 
 
 #: What is open in this process, by what it was opened from.
-_opened: weakref.WeakValueDictionary[bytes, OpenFlow] = weakref.WeakValueDictionary()
+_opened: weakref.WeakValueDictionary[tuple[bytes, bytes], OpenFlow] = weakref.WeakValueDictionary()
 
 
 def open_flow(definition: list[Any]) -> OpenFlow:
@@ -49,9 +49,10 @@ def open_flow(definition: list[Any]) -> OpenFlow:
     opened = definition[0]
     if not isinstance(opened, OpenFlow):
         # Of several copies one is opened: what a module of the user's keeps, it keeps once.
-        data = bytes(opened)
+        # With the names of modules that were sent along: what refers to one has it as it was then.
+        data = bytes(opened), b"".join(definition[1:2])
         found = _opened.get(data)
         if found is None:
-            found = _opened[data] = OpenFlow(data)
+            found = _opened[data] = OpenFlow(data[0])
         opened = definition[0] = found
     return opened
