@@ -163,8 +163,10 @@ def test_lines_of_json_go_to_standard_output_and_nothing_else(flow_file):
     assert records[-1]["flow_run"].startswith("calc-")
 
 
-@pytest.mark.parametrize("style", ["json", "plain", "rich"])
-@pytest.mark.parametrize(("n", "code"), [("1", cli.SUCCESS), ("-1", cli.FAILED)])
+@pytest.mark.parametrize(
+    ("style", "n", "code"),
+    [("json", "1", cli.SUCCESS), ("plain", "-1", cli.FAILED), ("rich", "-1", cli.FAILED)],
+)
 def test_where_nobody_reads_the_exit_code_is_the_runs_all_the_same(flow_file, style, n, code):
     args = ["run", f"{flow_file}:calc", "-p", f"n={n}", "--workers", "1", "--progress", style]
     reader, writer = os.pipe()
