@@ -99,7 +99,8 @@ def copies_for(
     runs: Sequence[tuple[Submission, RunSpec]],
     copy_of: Callable[[TaskRunId], int | None],
     count_of: Callable[[Code], int],
-) -> list[int]:
+    first: int = 0,
+) -> tuple[list[int], int]:
     """Return behind which copy of the definitions each run of a message is to stand.
 
     That of a run upstream, whose result lies on the same worker. What stands behind none, or takes
@@ -114,6 +115,15 @@ def copies_for(
         Returns behind which one a run of an earlier message stands, if that is known.
     count_of : callable
         Returns how many copies of definitions there are.
+    first : int
+        Behind which one the first of those stands that are divided.
+
+    Returns
+    -------
+    copies : list of int
+        They go round: the one that comes after the last is the first.
+    first : int
+        That of the next message: what is sent one by one is divided as well.
     """
     inside = {run.id for run, _ in runs}
     kin: list[TaskRunId | None] = []
@@ -125,11 +135,11 @@ def copies_for(
     chosen: dict[TaskRunId, int] = {}
     for (run, spec), upstream in zip(runs, kin, strict=True):
         if upstream is None:
-            chosen[run.id] = turn * count_of(spec.code) // alone
+            chosen[run.id] = first + turn * count_of(spec.code) // alone
             turn += 1
         else:
             chosen[run.id] = chosen[upstream] if upstream in chosen else copy_of(upstream) or 0
-    return [chosen[run.id] for run, _ in runs]
+    return [chosen[run.id] for run, _ in runs], first + turn
 
 
 def _upstream_names(run: Submission, spec: RunSpec) -> Sequence[str]:

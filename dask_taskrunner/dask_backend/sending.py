@@ -76,6 +76,8 @@ class Sender:
         self._cached: dict[TaskRunId, Future[Any]] = {}
         #: The iteration before, of those that run in loops: its submission and its future.
         self._loops: dict[TaskRunId, tuple[int, Future[Any]]] = {}
+        #: Behind which copy of the definitions the next one stands that stands behind nothing.
+        self._turn = 0
         #: Submissions that could not be sent: nothing may be sent behind them.
         self._unsent: set[tuple[TaskRunId, int]] = set()
         #: States that wait to be sent with the next message.
@@ -157,7 +159,8 @@ class Sender:
 
     def _send(self, runs: list[tuple[Submission, RunSpec]]) -> list[tuple[Submission, Loss]]:
         calls, rows, keys, sent, copies, unsent = [], [], [], [], [], []
-        chosen = copies_for(runs, self._held.copy_of, self._shared.count_of)
+        held, shared = self._held, self._shared
+        chosen, self._turn = copies_for(runs, held.copy_of, shared.count_of, self._turn)
         known: dict[Key, Alias] = {}
         preferred: dict[Key, list[str]] = {}
         for (run, spec), copy in zip(runs, chosen, strict=True):

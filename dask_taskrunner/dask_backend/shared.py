@@ -140,7 +140,8 @@ class SharedFutures:
             return known
         count = 1
         if isinstance(shared, Code):
-            size = sum(map(len, shared.tasks)) + 1
+            # Of all that travels: modules that are sent along are most of it.
+            size = sum(map(len, self._wrap(shared)))
             count = max(1, min(workers_known_to(self._client), _COPIES, _COPIES_BYTES // size))
         first, self._count = self._count, self._count + count
         copies = self._sent[shared] = [_Sent(number) for number in range(first, self._count)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import types
 
 import pytest
 
 from dask_taskrunner.backend import Code, RunSpec
 from dask_taskrunner.dask_backend.messages import copies_for
+from dask_taskrunner.dask_backend.shared import SharedFutures
 from dask_taskrunner.machine.commands import Submission
 from dask_taskrunner.worker.open_flow import open_flow
 
@@ -26,7 +28,7 @@ def message(*runs):
 
 
 def copies(*runs, count=2, earlier=()):
-    return copies_for(message(*runs), dict(earlier).get, lambda _: count)
+    return copies_for(message(*runs), dict(earlier).get, lambda _: count)[0]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,26 @@ def test_children_of_a_list_are_divided_and_children_of_children_stay():
     lists = [((1, n), [(0, -1)]) for n in range(4)]
     assert copies(*lists, earlier=[((0, -1), 1)]) == [0, 0, 1, 1]
     assert copies(*lists, *(((2, n), [(1, n)]) for n in (3, 0))) == [0, 0, 1, 1, 1, 0]
+
+
+def test_what_is_sent_one_by_one_is_divided_as_well():
+    found, first = [], 0
+    for n in range(5):
+        chosen, first = copies_for(message(((n, -1), ())), {}.get, lambda _: 4, first)
+        found += chosen
+    # They go round.
+    assert [copy % 4 for copy in found] == [0, 1, 2, 3, 0]
+    assert copies_for(message(((9, -1), [(1, -1)])), {(1, -1): 2}.get, lambda _: 4, 3) == ([2], 3)
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "count"), [(1000, 4), (300_000, 3), (600_000, 1), (5_000_000, 1)]
+)
+def test_of_what_is_large_with_all_that_goes_along_there_are_few_copies(nbytes, count):
+    client = types.SimpleNamespace(_scheduler_identity={"n_workers": 4})
+    # The definitions themselves are small: the rest is modules that are sent along.
+    shared = SharedFutures(client, "run", lambda code: [b"", bytes(nbytes)], forgets=False)
+    assert shared.count_of(CODE) == count
 
 
 def test_what_joins_many_stands_behind_the_first_ones():
