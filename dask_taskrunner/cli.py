@@ -25,9 +25,7 @@ import click
 
 from dask_taskrunner import DaskTaskRunner
 from dask_taskrunner.cli_errors import (
-    CLUSTER as CLUSTER,
-)
-from dask_taskrunner.cli_errors import (
+    CLUSTER,  # noqa: F401 (for whoever calls `main`, with the others)
     FAILED,
     INTERRUPTED,
     SUCCESS,

@@ -111,13 +111,19 @@ def why_it_waits(
             return "limit", f"{need.slug} needs {name}={amount:g}, and {taken}"
         suited = open_
     where = "1 worker" if len(suited) == 1 else f"{len(suited)} workers"
-    where = f"{where} that {need.slug} may run on"
-    if all(worker.is_paused for worker in suited):
-        return "busy", f"all of the {where} have paused: {_FULL}"
-    threads = sum(worker.threads for worker in suited)
-    if sum(worker.executing for worker in suited) >= threads:
-        return "busy", f"all {threads} threads of the {where} are busy"
-    return "open", ""
+    where = f"the {where} that {need.slug} may run on"
+    full = _all_taken(suited, f"of {where}", where)
+    return ("open", "") if full is None else ("busy", full)
+
+
+def _all_taken(workers: Sequence[WorkerView], all_of: str, where: str) -> str | None:
+    """Return why none of some workers begins anything, if that is so."""
+    if all(worker.is_paused for worker in workers):
+        return f"all {all_of} have paused: {_FULL}"
+    threads = sum(worker.threads for worker in workers)
+    if sum(worker.executing for worker in workers) >= threads:
+        return f"all {threads} threads of {where} are busy"
+    return None
 
 
 def _left(worker: WorkerView, name: str, holders: Mapping[str, Sequence[Need]]) -> float:
@@ -142,13 +148,10 @@ def why_nothing_runs(needs: Sequence[Need], workers: Sequence[WorkerView]) -> st
     found = {text: None for need in needs if (text := lacking(need, workers)) is not None}
     if found:
         return "; ".join([*found][:_NAMED])
-    if all(worker.is_paused for worker in workers):
-        return f"{count} for a place: all {len(workers)} workers have paused: {_FULL}"
-    threads = sum(worker.threads for worker in workers)
-    executing = sum(worker.executing for worker in workers)
-    if executing >= threads:
-        return f"{count} for a place: all {threads} threads of {len(workers)} workers are busy"
-    return f"{count}, and none of {len(workers)} workers has begun one"
+    where = f"{len(workers)} workers"
+    if (taken := _all_taken(workers, where, where)) is not None:
+        return f"{count} for a place: {taken}"
+    return f"{count}, and none of {where} has begun one"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -118,8 +118,7 @@ def _tiles(snapshot: Snapshot, reading: Reading, now: float) -> list[Tile]:
         Tile(f"{total:,}", "attempt" if total == 1 else "attempts", more),
     ]
     if snapshot.history:
-        final = snapshot.final
-        until = now if final is None else snapshot.history[-1].at
+        final, until = snapshot.final, _until(snapshot, now)
         said = "so far" if final is None else "from start to end"
         if final is not None and not final.is_finished:
             said = "until it paused"
@@ -135,14 +134,18 @@ def _tiles(snapshot: Snapshot, reading: Reading, now: float) -> list[Tile]:
     return tiles
 
 
+def _until(snapshot: Snapshot, now: float) -> float:
+    """Return until when the run has gone on, by what is in its history."""
+    return now if snapshot.final is None else snapshot.history[-1].at
+
+
 def _facts(run: FlowInsight, where: str, snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
     facts = []
     if snapshot.history:
-        began, ended = snapshot.history[0].at, snapshot.history[-1].at
-        until = ended if snapshot.final is not None else now
+        began = snapshot.history[0].at
         facts += [
             ("began", f"{utc(began):%Y-%m-%d %H:%M:%S} UTC"),
-            ("took", format_duration(until - began)),
+            ("took", format_duration(_until(snapshot, now) - began)),
         ]
     if run.parameters:
         given = ", ".join(f"{name}={line_of(value)}" for name, value in run.parameters.items())

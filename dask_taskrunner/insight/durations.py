@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 from dask_taskrunner.insight.explanations import Kind, Reason
 from dask_taskrunner.insight.paths import WORDS
@@ -17,7 +17,6 @@ from dask_taskrunner.view.text import format_duration
 
 #: What takes less is not worth a word.
 _PART: Final = 0.01
-_KINDS: Final[tuple[Kind, ...]] = ("running", "delayed", "queued", "fetching", "overhead")
 
 
 def time_of(
@@ -55,10 +54,10 @@ def time_of(
 
 
 def _parts(node: Node, took: Spent) -> list[Reason]:
-    parts = sorted(zip(took, _KINDS, strict=True), reverse=True)
+    parts = sorted(zip(took, Spent._fields, strict=True), reverse=True)
     least = took.seconds * _PART
     return [
-        Reason(kind, node.slug, f"{format_duration(seconds)} {WORDS[kind]}")
+        Reason(cast(Kind, kind), node.slug, f"{format_duration(seconds)} {WORDS[kind]}")
         for seconds, kind in parts
         if seconds > least
     ]

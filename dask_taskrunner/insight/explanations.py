@@ -82,7 +82,7 @@ class Explanation(NamedTuple):
         What its time went to, what took longest first; empty where it has not ended here. Of what
         has parts, such as a mapped task run, that of the part which ended last.
     spent : mapping
-        The same in seconds: ``running delayed queued overhead``.
+        The same in seconds: ``running delayed queued fetching overhead``.
     """
 
     slug: str

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.insight.explanations import Kind, Reason
 from dask_taskrunner.machine.records import Running, TaskRunRecord
-from dask_taskrunner.machine.sources import Records, children_of
+from dask_taskrunner.machine.sources import Records, children_of, parts_of
 from dask_taskrunner.placement import Need, Wait, WorkerView, why_it_waits
 from dask_taskrunner.view.text import format_duration, format_some
 
@@ -144,7 +144,7 @@ class _Why:
         return self._has_worker[n]
 
     def _expanded(self, record: TaskRunRecord) -> tuple[list[Reason], TaskRunRecord | None]:
-        parts = parts_of(record, self._records)
+        parts = [*parts_of(record, self._records)]
         going_on = [one for one in parts if one.header is None]
         slug, ended = record.plan.slug, len(parts) - len(going_on)
         own = Reason("parts", slug, f"{slug}: {ended} of {len(parts)} have finished")
@@ -251,12 +251,6 @@ _UNFINISHED: Final[dict[str, Callable[[_Why, TaskRunRecord], list[Reason]]]] = {
 def upstream_of(record: TaskRunRecord, records: Records) -> list[TaskRunRecord]:
     """Return what is upstream of a run; of single calls, what is not forgotten."""
     return [records[id] for id in record.plan.upstream if id in records]
-
-
-def parts_of(record: TaskRunRecord, records: Records) -> list[TaskRunRecord]:
-    """Return the children of a run, or its inner runs."""
-    inner = record.inner.runs if record.inner is not None else ()
-    return [*children_of(record, records), *(records[id] for id in inner)]
 
 
 def said(header: Header) -> str:

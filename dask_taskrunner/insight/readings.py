@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.records import Attempt, TaskRunRecord, attempt_of
-from dask_taskrunner.machine.sources import Records, children_of, elements_of
+from dask_taskrunner.machine.sources import Records, elements_of, parts_of
 from dask_taskrunner.placement import Need
 
 #: A task run and whether all that it is made of is meant: its children, or its inner runs.
@@ -177,10 +177,9 @@ def waits_for(record: TaskRunRecord, records: Records) -> tuple[NodeId, ...]:
 
 
 def _parts_of(record: TaskRunRecord, records: Records) -> Iterator[NodeId]:
-    yield from (node_id(child) for child in children_of(record, records))
     if record.inner is not None:
         yield record.id, False
-        yield from (node_id(records[id]) for id in record.inner.runs)
+    yield from map(node_id, parts_of(record, records))
 
 
 class _Reader:

@@ -14,13 +14,12 @@ from dask_taskrunner.insight.explanations import Kind, Reason
 from dask_taskrunner.insight.pending import (
     NAMED,
     Moment,
-    parts_of,
     said,
     upstream_of,
     why_unfinished,
 )
 from dask_taskrunner.machine.records import TaskRunRecord
-from dask_taskrunner.machine.sources import Records, children_of, tries_of
+from dask_taskrunner.machine.sources import Records, children_of, parts_of, tries_of
 from dask_taskrunner.states import STATE_CLASSES, Failed
 from dask_taskrunner.view.text import format_some
 
@@ -141,7 +140,7 @@ class _Why:
 
     def _parts(self, record: TaskRunRecord, header: Header) -> list[Reason]:
         """Return what the parts of a whole came to: the first that went wrong tells why."""
-        slug, parts = _slug(record), parts_of(record, self._records)
+        slug, parts = _slug(record), [*parts_of(record, self._records)]
         own = Reason("parts", slug, f"{slug} came to this: {said(header)}")
         wrong = [one for one in parts if one.header is not None and _is_wrong(one.header)]
         if wrong and (header.is_failed or header.is_cancelled):

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from dask_taskrunner.headers import Header, TaskRunId
 from dask_taskrunner.machine.history import HistoryEntry
 from dask_taskrunner.machine.records import Shared, TaskRunRecord
-from dask_taskrunner.machine.sources import children_of
+from dask_taskrunner.machine.sources import parts_of
 
 #: Seconds between two tries, and how many there are: an event that lets 100,000 task runs begin
 #: takes a second.
@@ -85,10 +85,7 @@ class Snapshot(NamedTuple):
 
     def _with_all_inside(self, record: TaskRunRecord) -> Iterator[TaskRunRecord]:
         yield record
-        parts = children_of(record, self.records)
-        if record.inner is not None:
-            parts = (self.records[id] for id in record.inner.runs)
-        for part in parts:
+        for part in parts_of(record, self.records):
             yield from self._with_all_inside(part)
 
 

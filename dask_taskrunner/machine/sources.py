@@ -40,6 +40,13 @@ def children_of(record: TaskRunRecord, records: Records) -> Iterator[TaskRunReco
         yield records[record.id[0], map_index]
 
 
+def parts_of(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecord]:
+    """Yield the children of a mapped run, or the inner runs of one that has grown."""
+    yield from children_of(record, records)
+    for id in record.inner.runs if record.inner is not None else ():
+        yield records[id]
+
+
 def all_inside(record: TaskRunRecord, records: Records) -> Iterator[TaskRunRecord]:
     """Yield the inner runs of a run that has grown, and what these are made of."""
     for id in record.inner.runs if record.inner is not None else ():

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from dask_taskrunner.insight.paths import WORDS, CriticalPath, Step, told_parts
 from dask_taskrunner.view.failure_text import (
+    TOLD,
     Failure,
     FailureReport,
     NotRun,
@@ -16,8 +17,6 @@ from dask_taskrunner.view.failure_text import (
 from dask_taskrunner.view.html import dot, escaped, mono, pre
 from dask_taskrunner.view.text import format_duration
 
-#: So many kinds of failures are told of one by one.
-_TOLD: Final = 20
 #: So many names of task runs stand in a line.
 _NAMED: Final = 8
 #: Of so many failures the traceback is seen at once.
@@ -72,9 +71,9 @@ def failures(report: FailureReport, held_back: Mapping[str, Sequence[str]]) -> s
     groups = [*alike.values()]
     told = "".join(
         _failure(group, held_back, is_open=place < _OPEN)
-        for place, group in enumerate(groups[:_TOLD])
+        for place, group in enumerate(groups[:TOLD])
     )
-    if more := [one for group in groups[_TOLD:] for one in group]:
+    if more := [one for group in groups[TOLD:] for one in group]:
         told += f"<p>Failed as well: {_slugs([one.slug for one in more])}.</p>"
     known = {slug for slugs in held_back.values() for slug in slugs}
     others = [one for one in report.not_run if one.slug not in known]

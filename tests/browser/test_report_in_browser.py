@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from inverses import invert, numbers
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -14,16 +15,6 @@ from dask_taskrunner.reports import report_of
 from dask_taskrunner.testing import InProcessRunner, fail
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-
-
-@task
-def numbers(n):
-    return list(range(n))
-
-
-@task(max_retries=1, retry_delay=5)
-def invert(x):
-    return 1 / (x - 3)
 
 
 @task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from inverses import invert, numbers
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -18,16 +19,6 @@ from dask_taskrunner.testing import InProcessRunner, takes
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
-
-
-@task
-def numbers(n):
-    return list(range(n))
-
-
-@task(max_retries=1, retry_delay=5)
-def invert(x):
-    return 1 / (x - 3)
 
 
 @task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import contextmanager
 
 import pytest
 from fakes.gates import Gate, eventually
@@ -116,7 +117,9 @@ def test_it_says_what_when_and_how(finish, report):
     assert "data-slug=" in page
 
 
-def test_a_run_that_goes_on_says_so(start, report):
+@contextmanager
+def going_on(start, behind=lambda first: None):
+    """A run whose first task runs, with what waits for it."""
     gate = Gate("report")
 
     @task
@@ -124,32 +127,25 @@ def test_a_run_that_goes_on_says_so(start, report):
         gate.pass_through()
 
     with Flow("etl") as flow:
-        wait()
+        behind(wait())
     run = start(flow)
     try:
         assert eventually(lambda: run["wait"].state.is_running())
-        page = report(run)
+        yield run
     finally:
         gate.open()
+
+
+def test_a_run_that_goes_on_says_so(start, report):
+    with going_on(start) as run:
+        page = report(run)
     assert "the run went on when this was written" in page
     assert "<p>The run goes on.</p>" in page
 
 
 def test_what_runs_is_on_the_timeline_until_now_and_what_waits_has_no_time(start, report):
-    gate = Gate("report of what runs")
-
-    @task
-    def wait():
-        gate.pass_through()
-
-    with Flow("etl") as flow:
-        divide(wait(), 1)
-    run = start(flow)
-    try:
-        assert eventually(lambda: run["wait"].state.is_running())
+    with going_on(start, lambda first: divide(first, 1)) as run:
         data = data_of(report(run))
-    finally:
-        gate.open()
     ((row, _, available, started, ended, outcome),) = data["bars"]
     assert (data["rows"][row][0], data["outcomes"][outcome]) == ("wait", "running")
     assert 0 <= available <= started <= ended
@@ -161,22 +157,10 @@ def test_what_runs_is_on_the_timeline_until_now_and_what_waits_has_no_time(start
 
 
 def test_what_ran_on_when_its_run_had_ended_is_on_the_timeline_until_then(start, report):
-    gate = Gate("report of what runs on")
-
-    @task
-    def wait():
-        gate.pass_through()
-
-    with Flow("etl") as flow:
-        wait()
-    run = start(flow)
-    try:
-        assert eventually(lambda: run["wait"].state.is_running())
+    with going_on(start) as run:
         run.cancel()
         assert eventually(lambda: run.state.is_finished())
         data = data_of(report(run))
-    finally:
-        gate.open()
     ((_, _, _, started, ended, outcome),) = data["bars"]
     assert data["outcomes"][outcome] == "running"
     assert started <= ended <= data["seconds"]
