@@ -103,9 +103,9 @@ def copies_for(
 ) -> tuple[list[int], int]:
     """Return behind which copy of the definitions each run of a message is to stand.
 
-    That of a run upstream, whose result lies on the same worker. What stands behind none, or takes
-    an element of a list, is divided among all, neighbors together: who reads of one of them often
-    reads of the next, too.
+    That of its own submission before, if there was one, or of a run upstream: a result that it
+    reads lies on the same worker. What stands behind none, or takes an element of a list, is
+    divided among all, neighbors together: who reads of one of them often reads of the next, too.
 
     Parameters
     ----------
@@ -129,7 +129,9 @@ def copies_for(
     kin: list[TaskRunId | None] = []
     for run, _ in runs:
         # Of a child, the child of the same index.
-        near = (id for id in run.upstream_ids if run.id[1] in (-1, id[1]))
+        near = [id for id in run.upstream_ids if run.id[1] in (-1, id[1])]
+        if copy_of(run.id) is not None:
+            near = [run.id]
         kin.append(next((id for id in near if id in inside or copy_of(id) is not None), None))
     alone, turn = max(1, kin.count(None)), 0
     chosen: dict[TaskRunId, int] = {}

@@ -29,6 +29,8 @@ from dask_taskrunner import (
 )
 from dask_taskrunner.backend import Code, Constant
 
+pytestmark = pytest.mark.cluster
+
 ROWS = np.arange(50_000)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from dask_taskrunner.examples import weather
 
+pytestmark = pytest.mark.cluster
+
 pytest.importorskip("matplotlib")
 local_data = pytest.importorskip("vega_datasets").local_data
 

@@ -56,6 +56,13 @@ def test_children_of_a_list_are_divided_and_children_of_children_stay():
     assert copies(*lists, *(((2, n), [(1, n)]) for n in (3, 0))) == [0, 0, 1, 1, 1, 0]
 
 
+def test_what_is_sent_again_stays_where_it_was():
+    # Its next iteration reads what the one before has brought.
+    again = message(((1, -1), ()))
+    assert copies_for(again, {(1, -1): 2}.get, lambda _: 4, 1) == ([2], 1)
+    assert copies(((2, -1), [(1, -1)]), ((3, -1), [(2, -1)]), earlier=[((2, -1), 1)]) == [1, 1]
+
+
 def test_what_is_sent_one_by_one_is_divided_as_well():
     found, first = [], 0
     for n in range(5):
