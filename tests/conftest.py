@@ -7,6 +7,21 @@ import logging
 import pytest
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Do not count the lines of what is marked as `many`."""
+    from coverage import Coverage
+
+    counting = Coverage.current() if item.get_closest_marker("many") else None
+    if counting is None:
+        return (yield)
+    counting.stop()
+    try:
+        return (yield)
+    finally:
+        counting.start()
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """Two worker processes of one thread each, as the runner starts them for itself."""

@@ -158,7 +158,7 @@ def test_arrays_pass_between_workers_and_come_to_the_client_whole(runner, worker
 
 def holders(key, dask_scheduler):
     """Return where a value lies, by the scheduler."""
-    return [ws.address for ws in dask_scheduler.tasks[key].who_has]
+    return [ws.address for ws in dask_scheduler.tasks[key].who_has or ()]
 
 
 def test_an_array_that_was_opened_elsewhere_is_sent_on_from_there(runner, client, workers, marks):

@@ -10,6 +10,8 @@ import pytest
 from dask_taskrunner import Flow, task
 from dask_taskrunner.testing import InProcessRunner, fail, kill_worker, takes
 
+pytestmark = pytest.mark.many
+
 #: More than any of these flows has task runs.
 MANY = 60
 

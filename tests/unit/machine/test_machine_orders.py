@@ -15,6 +15,8 @@ from fakes.random_flows import make_plan
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.plans import Plan
 
+pytestmark = pytest.mark.many
+
 PAIR = {0: (), 1: (0,)}
 FORK = {0: (), 1: (0,), 2: (0,)}
 DIAMOND = {0: (), 1: (0,), 2: (0,), 3: (1, 2)}

@@ -1,5 +1,7 @@
 """Thousands of random runs of random flows: nothing hangs, nothing contradicts the rules.
 
+pytestmark = pytest.mark.many
+
 The model cluster checks the machine after every event; here stands what must be true at the end.
 A failure prints its seed and its whole story.
 """

@@ -21,6 +21,8 @@ from dask_taskrunner.machine.events import TaskRunEnded
 from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.states import STATE_CLASSES, Finished
 
+pytestmark = pytest.mark.many
+
 SEED = 20261125
 BATCHES, RUNS = 5, 120
 #: What people do; it changes no outcome but in ways that the cluster knows of.

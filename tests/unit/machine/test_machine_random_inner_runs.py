@@ -16,6 +16,8 @@ from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.plans import MapPlan, Plan, PlannedRun
 from dask_taskrunner.machine.records import TaskRunRecord
 
+pytestmark = pytest.mark.many
+
 SEED = 20261125
 STORIES = 150
 #: So many events without an end are a hang.

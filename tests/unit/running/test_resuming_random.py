@@ -16,6 +16,8 @@ from dask_taskrunner import Flow, FlowRun, context, task, unmapped
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.machine import Machine
 
+pytestmark = pytest.mark.many
+
 Story = tuple[Flow, dict[str, Any]]
 
 
