@@ -75,6 +75,11 @@ def reads(marks):
 
 
 @task
+def first(marks):
+    marks.wait("reads")
+
+
+@task
 def uses(marks):
     marks.add("uses")
     marks.wait("done")
@@ -98,9 +103,11 @@ def test_the_workers_tell_why_what_was_sent_does_not_begin(marks):
         DaskTaskRunner(client=client) as runner,
     ):
         with Flow("limits") as flow:
+            # Or both threads might be taken before one of those that read has begun.
+            begun = first(marks)
             for _ in range(2):
                 reads(marks)
-                uses(marks)
+                uses(marks, upstream_tasks=[begun])
             sleeps(0, upstream_tasks=[fits()])
         with pytest.warns(exceptions.UnsatisfiableWarning, match="fits needs GPU=1"):
             run = runner.start(flow)
