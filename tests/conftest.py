@@ -22,6 +22,18 @@ def pytest_runtest_protocol(item):
         counting.start()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers():
+    """Fork workers from a process that has imported Dask: most of a test's time is their start.
+
+    In this process only. Scripts, notebooks and the command start theirs as users do.
+    """
+    import dask
+
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """Two worker processes of one thread each, as the runner starts them for itself."""

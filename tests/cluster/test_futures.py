@@ -265,17 +265,18 @@ def test_results_in_a_loop_leave_nothing(runner, client):
 
 
 @pytest.mark.slow
+@pytest.mark.many
 def test_thousands_of_results_in_a_loop_leave_memory_flat(runner, client):
     # Dask keeps its last 1,000 messages and events, and the scheduler, which is in this process, a
     # span of 5 kB for each time that it had nothing to do: as much for each call of its own.
     _loop(runner, 1200)
     gc.collect()
     before = _resident()
-    _loop(runner, 1500)
+    _loop(runner, 1000)
     gc.collect()
     grown = _resident() - before
     _assert_nothing_gathers(runner, client)
-    assert grown < 8_000 * 1500, f"{grown / 1500:.0f} bytes for each call"
+    assert grown < 8_000 * 1000, f"{grown / 1000:.0f} bytes for each call"
 
 
 def test_what_is_dropped_is_released_but_not_stopped(runner, client, marks):
