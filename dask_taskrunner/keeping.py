@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from dask_taskrunner.driver import Driver
+from dask_taskrunner.exceptions import ClusterLost
 from dask_taskrunner.headers import TaskRunId
 from dask_taskrunner.machine.commands import Note
 from dask_taskrunner.machine.records import TaskRunRecord
@@ -31,6 +32,14 @@ class Holder(NamedTuple):
             if record.header is not None and self.driver.channel.holds(record.id)
         ]
 
+    def leave_what_is_lost(self) -> None:
+        """Let go of everything where the cluster is lost: each result would be waited for."""
+        if not isinstance(self.driver.error, ClusterLost):
+            return
+        for _, id, slug in self.held():
+            self.driver.values.leave(id, f"the result of {slug} is gone: {self.driver.error}")
+        self.driver.channel.close()
+
 
 def _size(record: TaskRunRecord) -> int:
     return 0 if record.header is None else record.header.nbytes
@@ -46,6 +55,8 @@ def keep_results(holders: Sequence[Holder], limit: int) -> None:
     limit : int
         In bytes.
     """
+    for holder in holders:
+        holder.leave_what_is_lost()
     held = [(found, n) for n, holder in enumerate(holders) for found in holder.held()]
     left: dict[int, list[str]] = {}
     kept: dict[int, list[TaskRunId]] = {}

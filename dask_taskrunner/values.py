@@ -55,16 +55,20 @@ class Values:
     def keep(self, ids: Sequence[TaskRunId], timeout: float) -> None:
         """Fetch values while there is a cluster to fetch them from; a failure is told when asked.
 
-        ``timeout`` is for each.
+        ``timeout`` is for each. Where one does not come in time none is waited for after it: a
+        cluster that does not answer would take that long for each of them.
         """
         # One by one each would be a round trip.
         with contextlib.suppress(Exception):  # Then they are asked for one by one.
             self._fetched |= self._channel.fetch_many(ids, timeout) if len(ids) > 1 else {}
-        for id in ids:
-            if id in self._fetched:
-                continue
+        left = iter([id for id in ids if id not in self._fetched])
+        for id in left:
             try:
                 self._fetched[id] = self._channel.fetch(id, timeout)
+            except TimeoutError:
+                why = f"the runner closed, and its results did not come within {timeout:.0f} s"
+                for late in (id, *left):
+                    self.leave(late, why)
             except Exception as error:  # noqa: BLE001 (whatever it is, the other values count)
                 self.leave(id, describe(error))
 

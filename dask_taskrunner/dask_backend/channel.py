@@ -169,6 +169,9 @@ class DaskChannel:
         """Return those of the held values that can be had, in one message."""
         held = {id: sent.future for id in ids if (sent := self._held.get(id)) is not None}
         good = {id: future for id, future in held.items() if future.status == "finished"}
+        if not good:
+            # For nothing, too, Dask would wait until a scheduler that is gone has come back.
+            return {}
         # Like gather(), which has no timeout; with asynchronous=True it is a coroutine.
         sources = self._client.sync(self._gather, list(good.values()), callback_timeout=timeout)
         if len(sources) != len(good):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import inspect
@@ -196,8 +197,26 @@ def _open(
     # Not the default client: other Dask code of the user's must not run here unasked.
     options = {"set_as_default": False, **client_kwargs}
     client = _make_client(address if address is not None else cluster, options)
-    stack.callback(client.close)
+    stack.callback(_close, client)
     return Connection(client, cluster, stack, _where(client), is_temporary)
+
+
+def _close(client: Client) -> None:
+    """Close a client, also one that looks for a scheduler that is gone.
+
+    To break that off is what is asked for; Dask would tell it as an error, with a traceback.
+    """
+
+    def is_error(record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        return kind is None or not issubclass(kind, asyncio.CancelledError)
+
+    log = logging.getLogger("distributed.client")
+    log.addFilter(is_error)
+    try:
+        client.close()
+    finally:
+        log.removeFilter(is_error)
 
 
 def _make_client(target: Any, options: Mapping[str, Any]) -> Client:

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import termios
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
+from marks import eventually
+from processes import ForeignCluster, started
 
-from dask_taskrunner import cli
+from dask_taskrunner import cli, cli_errors
 
 pytestmark = pytest.mark.cluster
 
@@ -112,6 +114,29 @@ def test_an_interrupt_ends_the_command_with_130(flow_file, tmp_path):
     assert "interrupted" in err
     assert "Cancelled" in err
     assert "Traceback" not in err
+
+
+def test_a_cluster_that_is_lost_ends_the_command_with_3_at_once(flow_file, tmp_path):
+    mark = tmp_path / "mark"
+    with ExitStack() as processes:
+        cluster = ForeignCluster(tmp_path, processes)
+        cluster.start_scheduler()
+        cluster.start_worker("w0")
+        args = ["run", f"{flow_file}:long", "-p", f"path={mark}", "--address", cluster.address]
+        process = processes.enter_context(
+            started([*COMMAND, *args, "--progress=plain"], stderr=subprocess.PIPE, text=True)
+        )
+        assert eventually(mark.exists)
+        cluster.scheduler.kill()
+        killed = time.monotonic()
+        _, err = process.communicate(timeout=60)
+    # Dask would look for its scheduler for half a minute.
+    assert time.monotonic() - killed < 15
+    assert process.returncode == cli_errors.CLUSTER, err
+    assert err.splitlines()[-1].startswith("Error: the connection to the scheduler was lost.")
+    # Nor is it told that Dask no longer does.
+    assert "Traceback" not in err
+    assert "distributed" not in err
 
 
 def test_what_is_watched_is_renewed_on_the_workers_as_well(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes.gates import Gate
+from fakes.gates import PATIENCE, Gate
 
 from dask_taskrunner import Flow, exceptions, task
 from dask_taskrunner.keeping import keep_results
@@ -147,6 +147,53 @@ def test_one_result_that_breaks_at_the_close_keeps_no_other_from_being_fetched(
     keep_results([run.holder], 10**9)
     assert run["large-2"].result() == LARGE
     with pytest.raises(exceptions.ResultReleased, match="OSError: the connection ended"):
+        run["large"].result()
+
+
+def test_a_cluster_that_does_not_answer_at_the_close_is_waited_for_once(
+    finish, backend, monkeypatch
+):
+    run = finish(make(large, large, one))
+    (channel,) = backend.channels.values()
+    asked = []
+
+    def silent(ids, timeout):
+        asked.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(channel, "fetch", silent)
+    monkeypatch.setattr(channel, "fetch_many", silent)
+    keep_results([run.holder], 10**9)
+    # Together, and the first one alone.
+    assert asked == [30, 30]
+    for slug in ("large", "large-2"):
+        with pytest.raises(exceptions.ResultReleased, match="results did not come within 30 s"):
+            run[slug].result()
+    assert run["one"].result() == 1
+
+
+def test_nothing_is_fetched_from_a_cluster_that_is_lost(start, backend, monkeypatch):
+    gate = Gate("lost")
+
+    @task
+    def waits(text):
+        gate.pass_through()
+
+    with Flow("lost") as flow:
+        waits(large())
+    run = start(flow)
+    gate.wait()
+    (channel,) = backend.channels.values()
+    asked = []
+    monkeypatch.setattr(channel, "fetch", lambda *args: asked.append(args))
+    monkeypatch.setattr(channel, "fetch_many", lambda *args: asked.append(args))
+    channel.lose_cluster()
+    with pytest.raises(exceptions.ClusterLost):
+        run.wait(PATIENCE)
+    gate.open()
+    keep_results([run.holder], 10**9)
+    assert not asked
+    with pytest.raises(exceptions.ResultReleased, match="of large is gone: the fake went away"):
         run["large"].result()
 
 
