@@ -172,8 +172,9 @@ class DaskChannel:
         if not good:
             # For nothing, too, Dask would wait until a scheduler that is gone has come back.
             return {}
-        # Like gather(), which has no timeout; with asynchronous=True it is a coroutine.
-        sources = self._client.sync(self._gather, list(good.values()), callback_timeout=timeout)
+        sources = self._client.sync(
+            _gather, self._client, list(good.values()), callback_timeout=timeout
+        )
         if len(sources) != len(good):
             return {}
         found = {}
@@ -184,10 +185,6 @@ class DaskChannel:
                 received.open()
                 if received.state.is_successful():
                     found[id] = received.state.result
-        return found
-
-    async def _gather(self, futures: list[Future[Any]]) -> list[Any]:
-        found: list[Any] = await self._client.gather(futures, errors="skip", asynchronous=True)
         return found
 
     def _slug(self, id: TaskRunId) -> str:
@@ -306,3 +303,9 @@ def _is_late(sent: Sent, at: float) -> bool:
         return False
     sent.finished_since = at
     return True
+
+
+async def _gather(client: Client, futures: list[Future[Any]]) -> list[Any]:
+    # Like gather(), which has no timeout; with asynchronous=True it is a coroutine.
+    found: list[Any] = await client.gather(futures, errors="skip", asynchronous=True)
+    return found

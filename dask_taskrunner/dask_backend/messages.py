@@ -65,15 +65,16 @@ def preferring(workers: Mapping[Key, list[str]]) -> AbstractContextManager[None]
     )
 
 
-def columns(references: list[list[Alias]]) -> list[list[Any]]:
+def columns(references: list[list[Alias]], calls: list[bytes]) -> list[list[Any]]:
     """Return rows of references as arguments of ``client.map``, padded with None.
 
-    The first of each row is the definition's, which all have; more than a few of the others are
-    one list.
+    The first of each row is the definition's, which all have, and which is called with what
+    follows: the call, and the others, of which more than a few are one list.
     """
     rows = [row if len(row) <= NARROW + 1 else [row[0], cast(Any, row[1:])] for row in references]
     width = max(map(len, rows))
-    return [[row[i] if i < len(row) else None for row in rows] for i in range(width)]
+    first, *others = ([row[i] if i < len(row) else None for row in rows] for i in range(width))
+    return [first, calls, *others]
 
 
 def segments(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from dask._task_spec import Alias
@@ -64,11 +65,10 @@ class Sender:
         self._spec = spec
         self._specs = specs
         self._held = held
-        self._run_task = bootstraps.run_task
         self._pieces = Pieces(client, spec.run, held, bootstraps.cut_piece)
         self._names: dict[TaskRunId, str] = {}
         context = pickle_whole(dict(spec.context))
-        self._wrapping = _Wrapping(spec.run, client.id, context, ship)
+        self._wrapping = _Wrapping(bootstraps.define, spec.run, client.id, context, ship)
         self._shared = SharedFutures(client, spec.run, self._wrapping, forgets=spec.is_open)
         #: What somebody else's lazy values came to.
         self._computed: dict[TaskRunId, Future[Any]] = {}
@@ -199,9 +199,9 @@ class Sender:
     ) -> None:
         first, spec = runs[0]
         futures = self._client.map(
-            self._run_task,
-            calls,
-            *columns(rows),
+            # Each task travels by itself from the scheduler to a worker: what it calls is small.
+            operator.call,
+            *columns(rows, calls),
             key=keys,
             pure=False,
             priority=priority_of(keys, [spec.priority for _, spec in runs]),
@@ -290,7 +290,10 @@ class _Wrapping:
     What it makes is another thing as soon as a module that is sent along has been edited.
     """
 
-    def __init__(self, run: str, topic: str, context: bytes, ship: Shipment) -> None:
+    def __init__(
+        self, define: Callable[..., Any], run: str, topic: str, context: bytes, ship: Shipment
+    ) -> None:
+        self.define = define
         self._parts = run, topic, context
         self._ship = ship
         self.version = ship.pack()

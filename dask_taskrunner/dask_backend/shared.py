@@ -50,6 +50,9 @@ def unwarned() -> Iterator[None]:
 class Wrap(Protocol):
     """Makes of definitions what travels."""
 
+    #: Makes of the parts, on a worker, what is called to run a task run.
+    define: Callable[[list[Any]], object]
+
     @property
     def version(self) -> object:
         """Another object as soon as what it makes is another thing."""
@@ -151,14 +154,15 @@ class SharedFutures:
         sent.sends += 1
         if isinstance(shared, Code):
             sent.version = self._wrap.version
-            kind, content = "definition", [_part(part) for part in self._wrap(shared)]
+            kind, make = "definition", self._wrap.define
+            content: list[Any] = [_part(part) for part in self._wrap(shared)]
         else:
             assert isinstance(shared, Constant)
             if shared.data is None:
                 raise LookupError("a large argument of it is not held any more")
-            kind, content = "constant", [(_part(shared.data), [])]
+            kind, make, content = "constant", list, [(_part(shared.data), [])]
         sent.key = (f"{kind}-{self._run}", sent.number, sent.sends)
-        sent.future = self.send(list, content, sent.key)
+        sent.future = self.send(make, content, sent.key)
 
     def send(self, make: Callable[[Any], object], content: list[Any], key: Key) -> Future[Any]:
         """Send a Dask task that returns what it is given."""

@@ -1,9 +1,12 @@
-"""The function in the graph: a short bootstrap that any process with Dask can receive.
+"""What is called in the graph: short bootstraps that any process with Dask can receive.
 
 The scheduler unpickles what it is sent, and so does a worker before it runs a task. A function that
-refers to this package would leave a task pending for ever on a worker that lacks it. So the
+refers to this package would leave a task pending for ever on a worker that lacks it. So a
 bootstrap travels by value, imports the package only when it is called, and where that fails
 answers with a failed state made of plain values.
+
+To open one takes a tenth of a millisecond, so none is part of a task: what runs the tasks of a flow
+run are its definitions, which come once to a worker. A task calls what it stands behind first.
 
 It is written as source, because only a class of no importable module is pickled by value without
 changing the user's own settings of cloudpickle.
@@ -28,18 +31,40 @@ class ByValue:
         return Ref(self.blob), (self.blob,)
 
 
-class RunTask(ByValue):
-    """Runs a task run of dask_taskrunner, or says that it is not installed here."""
+class Define(ByValue):
+    """Makes the definitions of a flow run of dask_taskrunner of their parts."""
 
     __slots__ = ()
 
-    def __call__(self, call, definition, *references):
-        with install(definition):
+    def __call__(self, parts):
+        definition = Definition(parts)
+        definition.define = self
+        return definition
+
+
+class Definition(list):
+    """Definitions: when called, they run a task run, or say that the package is missing here."""
+
+    __slots__ = ("define",)
+
+    def __call__(self, call, *references):
+        with install(self):
             try:
                 from dask_taskrunner.worker.run_task import run_task
             except ImportError as error:
-                return answer(call, definition, error)
-            return run_task(call, definition, references)
+                return answer(call, self, error)
+            return run_task(call, self, references)
+
+    def __reduce_ex__(self, protocol):
+        import pickle
+
+        def packed(part):
+            if not isinstance(part, (bytes, bytearray, memoryview)):
+                return part
+            is_apart = protocol > 4 and len(part) > 65_536
+            return pickle.PickleBuffer(part) if is_apart else bytes(part)
+
+        return self.define, ([packed(part) for part in self],)
 
 
 class OpenValue(ByValue):
@@ -288,8 +313,8 @@ def answer(call, definition, error):
 class Bootstraps(NamedTuple):
     """Functions that pickle the same way wherever they have travelled to."""
 
-    #: Runs a task run's pipeline.
-    run_task: Callable[..., Any]
+    #: Makes definitions, which are called to run a task run's pipeline.
+    define: Callable[[list[Any]], Callable[..., Any]]
     #: Opens the value of a state.
     open_value: Callable[..., Any]
     #: Cuts a piece out of a list.
@@ -304,5 +329,5 @@ def make_bootstraps() -> Bootstraps:
     """Return new ones."""
     namespace: dict[str, Any] = {"__name__": "dask_taskrunner_bootstrap"}
     exec(_SOURCE, namespace)  # our own source, right above
-    kinds = [namespace[name] for name in ("RunTask", "OpenValue", "CutPiece", "Look", "Leave")]
+    kinds = [namespace[name] for name in ("Define", "OpenValue", "CutPiece", "Look", "Leave")]
     return Bootstraps._make(kind(cloudpickle.dumps(kind)) for kind in kinds)

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from marks import eventually
+from traffic import Traffic
 from watched import tasks_on
 
 from dask_taskrunner import (
@@ -73,6 +74,17 @@ def test_every_task_run_is_one_dask_task_and_all_are_sent_at_once(runner, client
     marks.add("go")
     assert run.wait().result() == "go01234"
     assert all(len(task_run.attempts) == 1 for task_run in run.task_runs)
+
+
+def test_a_task_run_costs_few_bytes_on_the_wire(runner, monkeypatch):
+    with Flow("wide") as flow:
+        for _ in range(500):
+            one()
+    runner.run(flow)
+    traffic = Traffic(monkeypatch)
+    runner.run(flow)
+    # To the scheduler, from there to a worker, each with its key, and the header back.
+    assert traffic.bytes < 4_000 * 500
 
 
 def test_the_edges_on_the_scheduler_are_those_of_the_flow(runner, client, marks):
