@@ -32,14 +32,6 @@ class Holder(NamedTuple):
             if record.header is not None and self.driver.channel.holds(record.id)
         ]
 
-    def leave_what_is_lost(self) -> None:
-        """Let go of everything where the cluster is lost: each result would be waited for."""
-        if not isinstance(self.driver.error, ClusterLost):
-            return
-        for _, id, slug in self.held():
-            self.driver.values.leave(id, f"the result of {slug} is gone: {self.driver.error}")
-        self.driver.channel.close()
-
 
 def _size(record: TaskRunRecord) -> int:
     return 0 if record.header is None else record.header.nbytes
@@ -55,12 +47,15 @@ def keep_results(holders: Sequence[Holder], limit: int) -> None:
     limit : int
         In bytes.
     """
-    for holder in holders:
-        holder.leave_what_is_lost()
     held = [(found, n) for n, holder in enumerate(holders) for found in holder.held()]
     left: dict[int, list[str]] = {}
     kept: dict[int, list[TaskRunId]] = {}
     for (nbytes, id, slug), n in sorted(held):
+        error = holders[n].driver.error
+        if isinstance(error, ClusterLost):
+            # Nobody answers: each would be waited for.
+            holders[n].driver.values.leave(id, f"the result of {slug} is gone: {error}")
+            continue
         if nbytes <= limit:
             limit -= nbytes
             kept.setdefault(n, []).append(id)

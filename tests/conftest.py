@@ -10,9 +10,11 @@ import pytest
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Do not count the lines of what is marked as `many`."""
+    if item.get_closest_marker("many") is None:
+        return (yield)
     from coverage import Coverage
 
-    counting = Coverage.current() if item.get_closest_marker("many") else None
+    counting = Coverage.current()
     if counting is None:
         return (yield)
     counting.stop()

@@ -130,10 +130,9 @@ def copies_for(
     kin: list[TaskRunId | None] = []
     for run, _ in runs:
         # Of a child, the child of the same index.
-        near = [id for id in run.upstream_ids if run.id[1] in (-1, id[1])]
-        if copy_of(run.id) is not None:
-            near = [run.id]
-        kin.append(next((id for id in near if id in inside or copy_of(id) is not None), None))
+        near = (id for id in run.upstream_ids if run.id[1] in (-1, id[1]))
+        known = (id for id in near if id in inside or copy_of(id) is not None)
+        kin.append(run.id if copy_of(run.id) is not None else next(known, None))
     alone, turn = max(1, kin.count(None)), 0
     chosen: dict[TaskRunId, int] = {}
     for (run, spec), upstream in zip(runs, kin, strict=True):

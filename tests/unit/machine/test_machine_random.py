@@ -1,7 +1,5 @@
 """Thousands of random runs of random flows: nothing hangs, nothing contradicts the rules.
 
-pytestmark = pytest.mark.many
-
 The model cluster checks the machine after every event; here stands what must be true at the end.
 A failure prints its seed and its whole story.
 """
@@ -23,6 +21,8 @@ from dask_taskrunner.headers import Header
 from dask_taskrunner.machine.events import TaskRunEnded, ValueLost
 from dask_taskrunner.machine.machine import Machine
 from dask_taskrunner.states import STATE_CLASSES, Finished
+
+pytestmark = pytest.mark.many
 
 SEED = 20261122
 #: Batches of so many runs, so that a failure is found, and told of, where it is. 100 are the
