@@ -222,7 +222,8 @@ def test_a_large_constant_survives_all_workers_that_hold_it(mortal, marks):
     with Flow("survives") as flow:
         total(look.map(list(range(20)), unmapped(constant)))
     run = mortal.start(flow)
-    marks.wait("look", 10)
+    # One waits: Dask may have put them all where the constant lies.
+    marks.wait("look", 9)
     for pid in worker_pids(mortal.client).values():
         kill(pid)
     marks.add("killed")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
+from multiprocessing import forkserver
 
 import cloudpickle
 import marks as marks_module
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 from marks import Marks, eventually
 from watched import our_threads, tasks_on
 
@@ -35,6 +38,24 @@ def by_value(request):
         cloudpickle.unregister_pickle_by_value(module)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fork_server(forked_workers):
+    """What workers are forked from is there before the first test, and stays."""
+    get_mp_context()
+    forkserver.ensure_running()
+
+
+def _listening():
+    """Ports at which this process and those below it are called."""
+    here = psutil.Process()
+    found = []
+    for process in (here, *here.children(recursive=True)):
+        # One that has ended meanwhile is called nowhere.
+        with suppress(psutil.Error):
+            found += process.net_connections()
+    return {c.laddr.port for c in found if not c.raddr}
+
+
 def _sockets():
     return {(c.laddr, c.raddr) for c in psutil.Process().net_connections() if c.raddr}
 
@@ -48,10 +69,16 @@ def _processes():
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     """No thread of ours, no socket and no process stays."""
-    sockets, processes = _sockets(), _processes()
+    sockets, processes, others = _sockets(), _processes(), _listening()
+
+    def new():
+        # A cluster that other tests share calls its own scheduler and workers when it likes.
+        found = _sockets() - sockets
+        return {one for one in found if not {end.port for end in one} & others}
+
     yield
     assert eventually(lambda: not our_threads(), 10), our_threads()
-    assert eventually(lambda: not _sockets() - sockets, 10), _sockets() - sockets
+    assert eventually(lambda: not new(), 10), new()
     left = {p for p in _processes() - processes if "tracker" not in _words(p)}
     assert eventually(lambda: not [p for p in left if psutil.pid_exists(p)], 10), left
 
